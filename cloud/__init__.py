@@ -1,0 +1,1 @@
+"""The aggregator: ingest, store, train, register and push models."""

@@ -1,0 +1,1 @@
+"""The edge service: decode, preprocess, window, score, decide, episode, summarise, publish."""

@@ -1,0 +1,1 @@
+"""Publishers: replay recordings, simulate machines, record topics, read this host's sensors."""

@@ -1,0 +1,1 @@
+"""What crosses the network: messages, topics, codec, model contract, sketches, the MQTT session."""

@@ -1,0 +1,278 @@
+"""Columnar blocks that go upstream: summaries and excerpts, MessagePack inside zstd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+import numpy as np
+import zstandard
+from msgspec import Meta
+from numpy.typing import NDArray
+
+from wire import columns
+from wire.errors import MessageError
+
+__all__ = [
+    "MAX_BLOCK_BYTES",
+    "SKETCH_POINTS",
+    "ExcerptBlock",
+    "SummaryBlock",
+    "SummaryColumns",
+    "concatenate",
+    "decode_excerpt",
+    "decode_summaries",
+    "encode_excerpt",
+    "encode_summaries",
+]
+
+MAX_BLOCK_BYTES = 1_048_576
+MAX_UNPACKED_BYTES = 16 * 1_048_576
+SKETCH_POINTS = 16
+LEVEL = 9
+
+ROW_DTYPES: Mapping[str, str] = {
+    "asset": "<u2",
+    "channel": "<u2",
+    "start_us": "times",
+    "end_us": "times",
+    "count": "<u4",
+    "missing": "<u4",
+    "mean": "<f4",
+    "variance": "<f4",
+    "low": "<f4",
+    "high": "<f4",
+    "first": "<f4",
+    "last": "<f4",
+    "error": "<f4",
+    "knots": "<u2",
+}
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Text = Annotated[str, Meta(max_length=256)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SummaryColumns:
+    """N summaries as columns of length N; knots and sketches lie flat behind one another.
+
+    A straight line between neighbouring knots is within `error` of every reading.
+    """
+
+    asset: NDArray[np.uint16]
+    """Index into the block's `assets`."""
+    channel: NDArray[np.uint16]
+    """Index into the block's `channels`."""
+    start_us: NDArray[np.int64]
+    """First reading, microseconds since 1970-01-01 UTC."""
+    end_us: NDArray[np.int64]
+    """Last reading, microseconds since 1970-01-01 UTC."""
+    count: NDArray[np.uint32]
+    """Count of readings."""
+    missing: NDArray[np.uint32]
+    """Count of readings known to be missing (null values)."""
+    mean: NDArray[np.float32]
+    """Mean, channel's unit."""
+    variance: NDArray[np.float32]
+    """Population variance, channel's unit squared."""
+    low: NDArray[np.float32]
+    """Smallest value, channel's unit."""
+    high: NDArray[np.float32]
+    """Largest value, channel's unit."""
+    first: NDArray[np.float32]
+    """Value of the first reading, channel's unit."""
+    last: NDArray[np.float32]
+    """Value of the last reading, channel's unit."""
+    error: NDArray[np.float32]
+    """Bound on |reading - line through the knots|, channel's unit."""
+    knots: NDArray[np.uint16]
+    """Count of knots of each summary."""
+    knot_us: NDArray[np.int64]
+    """Flat: microseconds of each knot since its summary's `start_us`."""
+    knot_value: NDArray[np.float32]
+    """Flat: value of each knot, channel's unit."""
+    sketch: NDArray[np.uint8]
+    """[N, SKETCH_POINTS]: quantiles (i + 0.5) / SKETCH_POINTS in 1/255 of low..high."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SummaryBlock:
+    """Summaries of one gateway; (gateway, epoch, seq) identifies the block."""
+
+    gateway: str
+    epoch: str
+    seq: int
+    assets: tuple[str, ...]
+    channels: tuple[str, ...]
+    rows: SummaryColumns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExcerptBlock:
+    """Full-rate rows of one asset: `values[i]` are all channels at `times_us[i]`.
+
+    Values are float32 in each channel's unit, NaN = missing; reason is why they were kept.
+    """
+
+    gateway: str
+    epoch: str
+    seq: int
+    asset: str
+    channels: tuple[str, ...]
+    reason: Literal["history", "sample", "alert"]
+    times_us: NDArray[np.int64]
+    values: NDArray[np.float32]
+
+
+class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    v: Literal[1]
+    gateway: Text
+    epoch: Text
+    seq: Count
+
+
+class _Summaries(_Head, frozen=True, tag="summaries", forbid_unknown_fields=True):
+    assets: tuple[Text, ...]
+    channels: tuple[Text, ...]
+    n: Count
+    columns: dict[str, bytes]
+    knot_us: bytes
+    knot_value: bytes
+    sketch: bytes
+
+
+class _Excerpt(_Head, frozen=True, tag="excerpt", forbid_unknown_fields=True):
+    asset: Text
+    channels: tuple[Text, ...]
+    reason: Literal["history", "sample", "alert"]
+    n: Count
+    times: bytes
+    values: bytes
+
+
+def encode_summaries(block: SummaryBlock) -> bytes:
+    """Encode a block of summaries; equal blocks give equal bytes."""
+    rows = block.rows
+    packed = {name: _pack(getattr(rows, name), kind) for name, kind in ROW_DTYPES.items()}
+    return _compress(
+        _Summaries(
+            v=1,
+            gateway=block.gateway,
+            epoch=block.epoch,
+            seq=block.seq,
+            assets=block.assets,
+            channels=block.channels,
+            n=rows.count.size,
+            columns=packed,
+            knot_us=columns.pack(rows.knot_us, "<i8"),
+            knot_value=columns.pack(rows.knot_value, "<f4"),
+            sketch=columns.pack(rows.sketch, "u1"),
+        )
+    )
+
+
+def decode_summaries(payload: bytes) -> SummaryBlock:
+    """Decode a block of summaries; raise MessageError on anything that does not fit."""
+    raw = _decompress(payload, _Summaries)
+    columns.expect(
+        set(raw.columns) == set(ROW_DTYPES), "columns", set(ROW_DTYPES), set(raw.columns)
+    )
+    parts: dict[str, Any] = {
+        name: _unpack(raw.columns[name], kind, count=raw.n, what=name)
+        for name, kind in ROW_DTYPES.items()
+    }
+    total = int(parts["knots"].sum())
+    rows = SummaryColumns(
+        **parts,
+        knot_us=columns.unpack(raw.knot_us, "<i8", count=total, what="knot_us"),
+        knot_value=columns.unpack(raw.knot_value, "<f4", count=total, what="knot_value"),
+        sketch=columns.unpack(raw.sketch, "u1", count=raw.n * SKETCH_POINTS, what="sketch").reshape(
+            raw.n, SKETCH_POINTS
+        ),
+    )
+    _check_index(rows.asset, raw.assets, "asset")
+    _check_index(rows.channel, raw.channels, "channel")
+    return SummaryBlock(raw.gateway, raw.epoch, raw.seq, raw.assets, raw.channels, rows)
+
+
+def encode_excerpt(block: ExcerptBlock) -> bytes:
+    """Encode one excerpt; equal blocks give equal bytes."""
+    return _compress(
+        _Excerpt(
+            v=1,
+            gateway=block.gateway,
+            epoch=block.epoch,
+            seq=block.seq,
+            asset=block.asset,
+            channels=block.channels,
+            reason=block.reason,
+            n=block.times_us.size,
+            times=columns.pack_times(block.times_us),
+            values=columns.pack(block.values.T, "<f4"),
+        )
+    )
+
+
+def decode_excerpt(payload: bytes) -> ExcerptBlock:
+    """Decode one excerpt; raise MessageError on anything that does not fit."""
+    raw = _decompress(payload, _Excerpt)
+    width = len(raw.channels)
+    columns.expect(width > 0, "channels", "at least 1", width)
+    values = columns.unpack(raw.values, "<f4", count=raw.n * width, what="values")
+    return ExcerptBlock(
+        gateway=raw.gateway,
+        epoch=raw.epoch,
+        seq=raw.seq,
+        asset=raw.asset,
+        channels=raw.channels,
+        reason=raw.reason,
+        times_us=columns.unpack_times(raw.times, count=raw.n, what="times"),
+        values=np.ascontiguousarray(values.reshape(width, raw.n).T),
+    )
+
+
+def concatenate(parts: list[SummaryColumns]) -> SummaryColumns:
+    """Join summaries one behind the other."""
+    return SummaryColumns(
+        *(
+            np.concatenate([getattr(part, field.name) for part in parts])
+            for field in fields(parts[0])
+        )
+    )
+
+
+def _pack(column: NDArray[Any], kind: str) -> bytes:
+    return columns.pack_times(column) if kind == "times" else columns.pack(column, kind)
+
+
+def _unpack(data: bytes, kind: str, *, count: int, what: str) -> NDArray[Any]:
+    if kind == "times":
+        return columns.unpack_times(data, count=count, what=what)
+    return columns.unpack(data, kind, count=count, what=what)
+
+
+def _check_index(index: NDArray[np.uint16], names: tuple[str, ...], what: str) -> None:
+    highest = int(index.max(initial=0))
+    columns.expect(not index.size or highest < len(names), what, f"below {len(names)}", highest)
+
+
+def _compress(raw: msgspec.Struct) -> bytes:
+    return zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.msgpack.encode(raw))
+
+
+def _decompress(payload: bytes, kind: type[T]) -> T:
+    if len(payload) > MAX_BLOCK_BYTES:
+        raise MessageError("too_large", f"expected <= {MAX_BLOCK_BYTES} bytes, got {len(payload)}")
+    try:
+        size = zstandard.frame_content_size(payload)
+        columns.expect(0 <= size <= MAX_UNPACKED_BYTES, "size", f"<= {MAX_UNPACKED_BYTES}", size)
+        body = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_UNPACKED_BYTES)
+        return msgspec.msgpack.decode(body, type=kind)
+    except zstandard.ZstdError as error:
+        raise MessageError("not_zstd", f"expected one zstd frame, got {error}") from None
+    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MessageError("bad_block", str(error)) from None

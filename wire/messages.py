@@ -1,0 +1,233 @@
+"""JSON messages of version 1. Each field states its unit; times are event time unless said."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+__all__ = [
+    "Alert",
+    "AlertChannel",
+    "AlertEvent",
+    "AssetState",
+    "GatewayStatus",
+    "ModelManifest",
+    "ModelRef",
+    "ModelStatus",
+    "ModelTarget",
+    "ReadingMessage",
+    "StoredMessage",
+]
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Count = Annotated[int, Meta(ge=0)]
+Severity = Literal["warning", "critical"]
+
+
+class ReadingMessage(Struct, frozen=True, gc=False):
+    """One or more channels of one source at one time; a payload is one of these or an array."""
+
+    id: tuple[str, int]
+    """Identity: the source's epoch (text) and sequence number (count, from 1, no holes)."""
+    t: float
+    """Milliseconds since 1970-01-01 UTC, integer or decimal."""
+    values: dict[str, float | None]
+    """Channel name to value in the channel's own unit; null = observed as missing."""
+
+
+class ModelRef(Struct, frozen=True):
+    """Names the model that made a score."""
+
+    id: Name
+    """Name of the model."""
+    version: Count
+    """Version number; higher is newer."""
+
+
+class AlertChannel(Struct, frozen=True, omit_defaults=True):
+    """One channel's part in an alert."""
+
+    name: str
+    """Channel name."""
+    value: float
+    """Value at the peak, in `unit`."""
+    score: float
+    """The channel's own score at the peak (no unit, higher = more anomalous)."""
+    unit: str = ""
+    """Unit of `value`; empty when unknown."""
+
+
+class Alert(Struct, frozen=True, kw_only=True):
+    """An episode of one asset, as far as it is known when the alert is sent."""
+
+    gateway: Name
+    """Gateway that raised it."""
+    asset: Name
+    """Asset it is about."""
+    state: Literal["opened", "updated", "closed"]
+    """Phase of the episode."""
+    severity: Severity
+    """How far beyond the threshold the peak lies."""
+    start_ms: float
+    """First anomalous reading: milliseconds since 1970-01-01 UTC."""
+    peak_ms: float
+    """Reading with the highest score: milliseconds since 1970-01-01 UTC."""
+    last_ms: float
+    """Reading that caused this message: milliseconds since 1970-01-01 UTC."""
+    end_ms: float | None = None
+    """Last anomalous reading once closed: milliseconds since 1970-01-01 UTC."""
+    rows: Count
+    """Count of anomalous time stamps so far."""
+    score: float
+    """Score at the peak (no unit, higher = more anomalous)."""
+    p: float
+    """Probability of such a score in normal operation, 0 to 1, at the peak."""
+    threshold_p: float
+    """Probability below which a time stamp counts as anomalous, 0 to 1."""
+    model: ModelRef
+    """Model that scored the peak."""
+    channels: tuple[AlertChannel, ...]
+    """The channels that contributed most, largest score first, at most 3."""
+    text: str
+    """One plain sentence for people."""
+
+
+class AlertEvent(Struct, frozen=True, kw_only=True):
+    """CloudEvents 1.0 envelope (JSON, structured mode) of an alert."""
+
+    id: str
+    """Unique a message: the alert's `subject_id` and its phase."""
+    source: str
+    """`vedette/<gateway>`."""
+    time: str
+    """RFC 3339 time of `data.last_ms`."""
+    data: Alert
+    """The alert."""
+    alertid: str
+    """Stable from open to close (CloudEvents extension)."""
+    subject: str
+    """Asset."""
+    type: Literal["vedette.alert.v1"] = "vedette.alert.v1"
+    """Message type with its version."""
+    specversion: Literal["1.0"] = "1.0"
+    """Version of CloudEvents."""
+    datacontenttype: Literal["application/json"] = "application/json"
+    """Content type of `data`."""
+
+
+class AssetState(Struct, frozen=True, kw_only=True):
+    """Retained: what one asset's state is now."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    asset: Name
+    """Asset."""
+    state: Literal["ok", "alerting"]
+    """Whether an episode is open."""
+    since_ms: float
+    """Milliseconds since 1970-01-01 UTC at which this state began."""
+    alerts: tuple[str, ...]
+    """`alertid` of each open alert."""
+
+
+class ModelStatus(Struct, frozen=True, kw_only=True):
+    """One model on a gateway."""
+
+    id: Name
+    """Name."""
+    version: Count
+    """Version number."""
+    sha256: Sha256
+    """Digest of the ONNX file."""
+    role: Literal["bundled", "champion"]
+    """Where it came from."""
+    assets: Count
+    """Count of assets it scores now."""
+    scored: Count
+    """Count of readings it has scored since the gateway started."""
+
+
+class GatewayStatus(Struct, frozen=True, kw_only=True):
+    """Retained: presence and ledger of one gateway; the will says `offline`."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    gateway: Name
+    """Gateway."""
+    presence: Literal["online", "offline"]
+    """Whether the gateway is connected."""
+    version: str = ""
+    """Software version."""
+    epoch: str = ""
+    """Epoch of the gateway's own messages."""
+    time_ms: float = 0.0
+    """Wall clock when sent: milliseconds since 1970-01-01 UTC."""
+    uptime_s: float = 0.0
+    """Seconds since the gateway started."""
+    assets: Count = 0
+    """Count of assets seen."""
+    streams: Count = 0
+    """Count of streams (channels of assets) seen."""
+    readings: dict[str, int] = {}
+    """Ledger, counts since start: received, scored, missing, duplicate, out_of_range, late."""
+    messages: dict[str, int] = {}
+    """Counts since start: received, decoded, quarantined."""
+    rejected: dict[str, int] = {}
+    """Quarantined messages and readings by reason, counts since start."""
+    last_rejection: str = ""
+    """Newest reason with its topic, in words."""
+    models: tuple[ModelStatus, ...] = ()
+    """Models that serve."""
+    refused_models: tuple[str, ...] = ()
+    """Newest refusals, each `name: reason`."""
+    outbox: dict[str, int] = {}
+    """Pending messages: count and bytes; dropped: count since start."""
+    bytes_up: dict[str, int] = {}
+    """Payload bytes sent upstream since start, by kind."""
+    rss_mb: float = 0.0
+    """Resident memory, megabytes (10^6 bytes)."""
+
+
+class StoredMessage(Struct, frozen=True, kw_only=True):
+    """Command `stored`: the cloud holds this gateway's messages up to (epoch, seq)."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    gateway: Name
+    """Gateway whose messages they are."""
+    epoch: str
+    """Epoch of these messages."""
+    seq: Count
+    """Highest sequence number up to which everything is stored."""
+
+
+class ModelTarget(Struct, frozen=True, kw_only=True):
+    """One model file that gateways may fetch."""
+
+    id: Name
+    """Name of the model."""
+    version: Count
+    """Version number; a gateway never goes back to a lower one by itself."""
+    sha256: Sha256
+    """Digest of the file."""
+    size_bytes: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)]
+    """Length of the file."""
+    chunks: Annotated[int, Meta(ge=1, le=65536)]
+    """Count of chunks, each at most 48 KiB."""
+
+
+class ModelManifest(Struct, frozen=True, kw_only=True):
+    """Retained on `models/meta/targets`: the models in force."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    version: Count
+    """Version of this list; a lower one than seen is ignored."""
+    targets: tuple[ModelTarget, ...]
+    """Models, at most one a name."""
+
+
+READINGS_DECODER = msgspec.json.Decoder(ReadingMessage | list[ReadingMessage])

@@ -1,0 +1,155 @@
+"""The topic grammar of version 1: the one place where topics are built and parsed."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from wire.errors import TopicError
+
+__all__ = [
+    "DEFAULT_ROOT",
+    "GATEWAY_KINDS",
+    "BlobTopic",
+    "GatewayTopic",
+    "MetaTopic",
+    "ReadingsTopic",
+    "Topic",
+    "Topics",
+    "check_name",
+    "safe_name",
+]
+
+DEFAULT_ROOT = "vedette/v1"
+NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+GatewayKind = Literal["alerts", "state", "summaries", "excerpts", "gaps", "status", "cmd"]
+GATEWAY_KINDS: tuple[GatewayKind, ...] = (
+    "alerts",
+    "state",
+    "summaries",
+    "excerpts",
+    "gaps",
+    "status",
+    "cmd",
+)
+WITH_TAIL = frozenset({"alerts", "state", "cmd"})
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingsTopic:
+    """`<root>/readings/<source>`: readings of our own sensors."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayTopic:
+    """`<root>/gw/<gateway>/<kind>[/<tail>]`; tail is an asset (alerts, state) or a verb (cmd)."""
+
+    gateway: str
+    kind: GatewayKind
+    tail: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetaTopic:
+    """`<root>/models/meta/<role>`: which models there are."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlobTopic:
+    """`<root>/models/blob/<sha256>/<n>`: chunk n, counted from 0, of one file."""
+
+    sha256: str
+    chunk: int
+
+
+Topic: TypeAlias = ReadingsTopic | GatewayTopic | MetaTopic | BlobTopic
+
+
+def check_name(name: str, *, what: str) -> str:
+    """Return `name` if it may stand in a topic; raise TopicError naming `what` otherwise."""
+    if not NAME.fullmatch(name):
+        raise TopicError(f"{what}: expected 1 to 64 of A-Z a-z 0-9 . _ -, got {name[:80]!r}")
+    return name
+
+
+def safe_name(text: str) -> str:
+    """Turn any text into a name that may stand in a topic (other characters become `-`)."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:64] or "unnamed"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Builds and parses the topics below one root."""
+
+    root: str = DEFAULT_ROOT
+
+    def __post_init__(self) -> None:
+        if not self.root or set(self.root) & set("+#\0") or self.root.strip("/") != self.root:
+            raise TopicError(f"root: expected levels without + # or outer /, got {self.root!r}")
+
+    def readings(self, source: str) -> str:
+        """Topic on which our own sensors publish the readings of `source`."""
+        return f"{self.root}/readings/{check_name(source, what='source')}"
+
+    def gateway(self, gateway: str, kind: GatewayKind, tail: str | None = None) -> str:
+        """Topic of one gateway; alerts, state and cmd take a tail, the others none."""
+        if (tail is not None) != (kind in WITH_TAIL):
+            raise TopicError(f"{kind}: expected {'a' if kind in WITH_TAIL else 'no'} last level")
+        base = f"{self.root}/gw/{check_name(gateway, what='gateway')}/{kind}"
+        return base if tail is None else f"{base}/{check_name(tail, what=kind)}"
+
+    def meta(self, role: str) -> str:
+        """Retained topic of the model metadata of `role`."""
+        return f"{self.root}/models/meta/{check_name(role, what='role')}"
+
+    def blob(self, sha256: str, chunk: int) -> str:
+        """Retained topic of one chunk of the file with this digest."""
+        if not SHA256.fullmatch(sha256) or chunk < 0:
+            raise TopicError(f"blob: expected 64 hex digits and n >= 0, got {sha256!r}, {chunk}")
+        return f"{self.root}/models/blob/{sha256}/{chunk}"
+
+    def all_readings(self) -> str:
+        """Filter that matches the readings of every source."""
+        return f"{self.root}/readings/+"
+
+    def all_gateways(self, kind: GatewayKind) -> str:
+        """Filter that matches `kind` of every gateway."""
+        return f"{self.root}/gw/+/{kind}" + ("/+" if kind in WITH_TAIL else "")
+
+    def commands(self, gateway: str) -> str:
+        """Filter that matches every command to one gateway."""
+        return f"{self.root}/gw/{check_name(gateway, what='gateway')}/cmd/+"
+
+    def blob_chunks(self, sha256: str) -> str:
+        """Filter that matches every chunk of one file."""
+        return f"{self.blob(sha256, 0).removesuffix('/0')}/+"
+
+    def parse(self, topic: str) -> Topic:
+        """Return what `topic` addresses; raise TopicError when it is none of ours."""
+        if not topic.startswith(self.root + "/"):
+            raise TopicError(f"expected a topic below {self.root}/, got {topic[:120]!r}")
+        match topic[len(self.root) + 1 :].split("/"):
+            case ["readings", source]:
+                return ReadingsTopic(check_name(source, what="source"))
+            case ["gw", gateway, kind, *tail] if kind in GATEWAY_KINDS and len(tail) <= 1:
+                return self._parse_gateway(gateway, kind, tail)
+            case ["models", "meta", role]:
+                return MetaTopic(check_name(role, what="role"))
+            case ["models", "blob", sha256, chunk] if SHA256.fullmatch(sha256) and (
+                chunk.isascii() and chunk.isdigit() and len(chunk) < 8
+            ):
+                return BlobTopic(sha256, int(chunk))
+        raise TopicError(f"expected a topic of version 1 (docs/protocol.md), got {topic[:120]!r}")
+
+    def _parse_gateway(self, gateway: str, kind: GatewayKind, tail: list[str]) -> GatewayTopic:
+        last = check_name(tail[0], what=kind) if tail else None
+        if (last is not None) != (kind in WITH_TAIL):
+            raise TopicError(f"{kind}: expected {'a' if kind in WITH_TAIL else 'no'} last level")
+        return GatewayTopic(check_name(gateway, what="gateway"), kind, last)
