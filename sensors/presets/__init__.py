@@ -1,0 +1,1 @@
+"""Presets: published recordings read as their authors distribute them, one module each."""
