@@ -1,0 +1,1 @@
+"""Simulated machines: coupled channels, seeded noise, labelled faults."""
