@@ -1,0 +1,56 @@
+"""When a broker can be seen to wait for our acknowledgements."""
+
+from __future__ import annotations
+
+__all__ = ["StallEstimate"]
+
+FIRST_TRUST = 16
+MAX_TRUST = 1024
+
+
+class StallEstimate:
+    """Guesses a broker's own limit of unacknowledged packets, which no packet announces.
+
+    A silence at the highest number ever owed suggests that the broker waits for us. The guess is
+    dropped as soon as more arrives, and left unused once in a while (rarer each time it held) so
+    that slow traffic, which looks the same for a moment, cannot keep a wrong guess alive.
+    """
+
+    def __init__(self, receive_max: int) -> None:
+        self._receive_max = receive_max
+        self.reset()
+
+    def reset(self) -> None:
+        """Start over: a new connection may be to another broker."""
+        self._peak = 0
+        self._limit: int | None = None
+        self._trust = FIRST_TRUST
+        self._uses_left = 0
+
+    def observe(self, owed: int) -> None:
+        """Note how many packets are unacknowledged now."""
+        if owed <= self._peak:
+            return
+        self._peak = owed
+        if self._limit is not None:
+            self._limit = None
+            self._trust = FIRST_TRUST
+
+    def note_silence(self, owed: int) -> None:
+        """Note that nothing came for a good while with `owed` packets unacknowledged."""
+        if owed == 0 or owed < self._peak:
+            return
+        if self._limit is not None:
+            self._trust = min(2 * self._trust, MAX_TRUST)
+        self._limit = owed
+        self._uses_left = self._trust
+
+    def stalled(self, owed: int) -> bool:
+        """Tell whether waiting longer is useless until something is acknowledged."""
+        if owed >= self._receive_max:
+            return True
+        return self._limit is not None and self._uses_left > 0 and owed >= self._limit
+
+    def note_use(self) -> None:
+        """Note that a wait was cut short by the guess."""
+        self._uses_left -= 1
