@@ -18,7 +18,8 @@ from sensors.presets.nab import open_nab
 from sensors.presets.skab import open_skab
 from sensors.presets.smap import open_smap
 from sensors.recording import Recording
-from sensors.tablefile import SUFFIXES, asset_name, recordings_of
+from sensors.tablefile import SUFFIXES, recordings_of
+from wire.topics import safe_name
 
 __all__ = ["PRESETS", "open_recordings"]
 
@@ -85,7 +86,7 @@ def distinct(recordings: list[Recording]) -> list[Recording]:
     """Put the folders' names before assets that share one; raise RecordingError if that fails."""
     shared = {n for n, count in Counter(r.asset for r in recordings).items() if count > 1}
     named = [
-        replace(recording, asset=asset_name(recording.origin.replace("/", "-")))
+        replace(recording, asset=safe_name(recording.origin.replace("/", "-")))
         if recording.asset in shared
         else recording
         for recording in recordings

@@ -15,8 +15,9 @@ from sensors.formats.block import Block
 from sensors.mapping import LabelColumn, Mapping
 from sensors.recording import Channel, Chunk, Label, Recording, joined, recording_of
 from sensors.table import Table
+from wire.topics import safe_name
 
-__all__ = ["SUFFIXES", "asset_name", "open_table", "recordings_of", "stem_of"]
+__all__ = ["SUFFIXES", "open_table", "recordings_of", "stem_of"]
 
 NAME_WITH_UNIT = re.compile(r"(?P<name>.+) \[(?P<unit>[^\[\]]*)\]")
 SUFFIXES = (".csv", ".txt", ".jsonl", ".parquet")
@@ -34,11 +35,6 @@ def format_of(path: Path) -> str:
     if suffix not in SUFFIXES:
         raise RecordingError(path, expected=f"a file named *{', *'.join(SUFFIXES)}", got=path.name)
     return suffix
-
-
-def asset_name(text: str) -> str:
-    """Return the text as a name that topics allow: `[A-Za-z0-9._-]{1,64}`."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)[:64] or "-"
 
 
 def open_table(path: Path, *, mapping: Mapping) -> Table:
@@ -131,8 +127,8 @@ def recordings_of(
     table = open_table(path, mapping=mapping)
     if mapping.asset_column is not None:
         return split_by_asset(table, asset_column=mapping.asset_column, origin=origin or path.name)
-    asset = mapping.asset or asset_name(stem_of(path))
-    if asset != asset_name(asset):
+    asset = mapping.asset or safe_name(stem_of(path))
+    if asset != safe_name(asset):
         raise MappingError(f"key `asset`: expected [A-Za-z0-9._-]{{1,64}}, got {asset!r}")
     return [Recording(asset, table.channels, table.chunks, origin or path.name, labels)]
 
@@ -141,14 +137,14 @@ def split_by_asset(table: Table, *, asset_column: str, origin: str) -> list[Reco
     """Return one recording an asset, in order of first sight."""
     parts: dict[str, list[Chunk]] = {}
     for block, chunk in table.blocks():
-        names = np.array([asset_name(str(cell)) for cell in block.columns[asset_column]])
+        names = np.array([safe_name(str(cell)) for cell in block.columns[asset_column]])
         for name in dict.fromkeys(names.tolist()):
             parts.setdefault(name, []).append(chunk.where(names == name))
     prefix = f"{table.mapping.asset}-" if table.mapping.asset else ""
     return [
         recording_of(
             joined(chunks, channel_count=len(table.channels)),
-            asset=asset_name(prefix + name),
+            asset=safe_name(prefix + name),
             channels=table.channels,
             origin=origin,
         )

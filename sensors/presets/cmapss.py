@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from sensors.mapping import ChannelColumn, Mapping, TimeColumn
 from sensors.presets.folder import files_under
 from sensors.recording import Recording
-from sensors.tablefile import asset_name, recordings_of, stem_of
+from sensors.tablefile import recordings_of, stem_of
+from wire.topics import safe_name
 
 __all__ = ["open_cmapss"]
 
@@ -36,6 +37,6 @@ def open_cmapss(path: Path) -> list[Recording]:
         recording
         for file in files_under(path, pattern="t*_FD*.txt*")
         for recording in recordings_of(
-            file, mapping=replace(MAPPING, asset=asset_name(stem_of(file)))
+            file, mapping=replace(MAPPING, asset=safe_name(stem_of(file)))
         )
     ]

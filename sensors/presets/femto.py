@@ -17,7 +17,8 @@ from sensors.eventtime import time_parser
 from sensors.mapping import ChannelColumn, Mapping, TimeColumn
 from sensors.presets.folder import files_under
 from sensors.recording import Channel, Chunk, Recording
-from sensors.tablefile import asset_name, open_table, stem_of
+from sensors.tablefile import open_table, stem_of
+from wire.topics import safe_name
 
 __all__ = ["open_femto"]
 
@@ -46,7 +47,7 @@ def open_file(file: Path) -> Recording:
     """Open one bearing."""
     table = open_table(file, mapping=MAPPING)
     channels = tuple(Channel(name, "g") for name in SENSED)
-    asset = asset_name(stem_of(file))
+    asset = safe_name(stem_of(file))
     return Recording(asset, channels, partial(timed, table.chunks), file.name, ())
 
 

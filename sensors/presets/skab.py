@@ -12,7 +12,8 @@ from msgspec.structs import replace
 from sensors.mapping import ChannelColumn, LabelColumn, Mapping, TimeColumn
 from sensors.presets.folder import files_under
 from sensors.recording import Recording
-from sensors.tablefile import asset_name, recordings_of, stem_of
+from sensors.tablefile import recordings_of, stem_of
+from wire.topics import safe_name
 
 __all__ = ["open_skab"]
 
@@ -48,7 +49,7 @@ def open_skab(path: Path) -> list[Recording]:
 def mapping_of(file: Path) -> Mapping:
     """Return the mapping with the asset's name: the group and the experiment's number."""
     stem, group = stem_of(file), file.resolve().parent.name
-    return replace(MAPPING, asset=asset_name(stem if stem == group else f"{group}-{stem}"))
+    return replace(MAPPING, asset=safe_name(stem if stem == group else f"{group}-{stem}"))
 
 
 def origin_of(file: Path) -> str:

@@ -14,7 +14,7 @@ from sensors.simulate.compressor import COMPRESSOR
 from sensors.simulate.faults import Fault, FaultKind, sensed
 from sensors.simulate.pump import PUMP
 from sensors.simulate.rig import Conditions, Rig
-from sensors.tablefile import asset_name
+from wire.topics import safe_name
 
 __all__ = ["RIGS", "START_US", "simulate"]
 
@@ -48,7 +48,7 @@ def simulate(
     conditions = Conditions(t_s=t_s, period_s=period_s, faults=faults)
     return recording_of(
         run(machine, conditions=conditions, seed=seed, start_us=start_us),
-        asset=asset_name(asset or f"{rig}-{seed}"),
+        asset=safe_name(asset or f"{rig}-{seed}"),
         channels=machine.channels,
         origin=f"simulated {rig}, seed {seed}",
     )

@@ -1,0 +1,81 @@
+"""A replay: recordings published side by side at a chosen speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sensors.encoder import SourceEncoder
+from sensors.pacing import merged
+from sensors.publisher import Publisher
+from sensors.recording import Recording
+from wire.topics import Topics
+
+__all__ = ["ReplayCounts", "replay"]
+
+PROGRESS_ROWS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayCounts:
+    """What a replay published; every message of it was acknowledged."""
+
+    messages: int
+    rows: int
+    readings: int
+    """Values that are not null."""
+    payload_bytes: int
+    elapsed_s: float
+
+
+def replay(
+    recordings: Sequence[Recording],
+    *,
+    publisher: Publisher,
+    topics: Topics,
+    epoch: str,
+    speed: float,
+    rows_per_message: int = 1,
+    progress: Callable[[int], None] = lambda _rows: None,
+) -> ReplayCounts:
+    """Publish every row under its asset's name and wait until all are acknowledged.
+
+    `speed` is the factor to event time (infinity = as fast as the broker takes them). `progress`
+    is told now and then how many rows were published since it was last told.
+    Raises PublishError or RecordingError.
+    """
+    started_s = time.monotonic()
+    messages, payload_bytes = publisher.messages, publisher.payload_bytes
+    targets = [
+        (
+            topics.readings(recording.asset),
+            SourceEncoder(
+                [channel.name for channel in recording.channels],
+                epoch=epoch,
+                rows_per_message=rows_per_message,
+            ),
+        )
+        for recording in recordings
+    ]
+    rows = 0
+    for rows, (due_s, source, row) in enumerate(merged(recordings, speed=speed), start=1):
+        if due_s > 0 and (early_s := started_s + due_s - time.monotonic()) > 0:
+            publisher.serve(early_s)
+        topic, encoder = targets[source]
+        if (payload := encoder.encode(row)) is not None:
+            publisher.publish(topic, payload)
+        if rows % PROGRESS_ROWS == 0:
+            progress(PROGRESS_ROWS)
+    for topic, encoder in targets:
+        if (payload := encoder.flush()) is not None:
+            publisher.publish(topic, payload)
+    publisher.drain()
+    progress(rows % PROGRESS_ROWS)
+    return ReplayCounts(
+        messages=publisher.messages - messages,
+        rows=rows,
+        readings=sum(encoder.readings for _, encoder in targets),
+        payload_bytes=publisher.payload_bytes - payload_bytes,
+        elapsed_s=time.monotonic() - started_s,
+    )
