@@ -17,11 +17,12 @@ from sensors.presets.lro import open_lro
 from sensors.presets.nab import open_nab
 from sensors.presets.skab import open_skab
 from sensors.presets.smap import open_smap
+from sensors.recorded import is_recorded, recordings_of_messages
 from sensors.recording import Recording
 from sensors.tablefile import SUFFIXES, recordings_of
 from wire.topics import safe_name
 
-__all__ = ["PRESETS", "open_recordings"]
+__all__ = ["PRESETS", "distinct", "open_recordings"]
 
 PRESETS: Table[str, Callable[[Path], list[Recording]]] = MappingProxyType(
     {
@@ -40,8 +41,9 @@ def open_recordings(
 ) -> list[Recording]:
     """Open a file's recordings, or those of a folder's files by name; assets are distinct.
 
-    Without preset and mapping a file's columns are `time` (ISO 8601), `label` when there, and
-    channels. Raises RecordingError for what cannot be read and MappingError for the rest.
+    Without preset and mapping a file is one that `record` or `simulate` wrote, or has columns
+    `time` (ISO 8601), `label` when there, and channels. Raises RecordingError for what cannot be
+    read and MappingError for the rest.
     """
     path = Path(path)
     if preset is None:
@@ -63,7 +65,7 @@ def mapping_from(given: str | Path | Mapping | None) -> Mapping:
 def open_mapped(path: Path, *, mapping: Mapping) -> list[Recording]:
     """Open a file, or every file of a folder whose name tells a known format."""
     if path.is_file():
-        return recordings_of(path, mapping=mapping)
+        return open_file(path, mapping=mapping, origin=path.name)
     files = [file for file in sorted(path.rglob("*")) if is_table(file)] if path.is_dir() else []
     if not files:
         expected = f"a file, or a folder with *{', *'.join(SUFFIXES)}"
@@ -71,10 +73,15 @@ def open_mapped(path: Path, *, mapping: Mapping) -> list[Recording]:
     return [
         recording
         for file in files
-        for recording in recordings_of(
-            file, mapping=mapping, origin=file.relative_to(path).as_posix()
-        )
+        for recording in open_file(file, mapping=mapping, origin=file.relative_to(path).as_posix())
     ]
+
+
+def open_file(path: Path, *, mapping: Mapping, origin: str) -> list[Recording]:
+    """Open the recorder's own file, or a table by the mapping."""
+    if is_recorded(path):
+        return recordings_of_messages(path)
+    return recordings_of(path, mapping=mapping, origin=origin)
 
 
 def is_table(path: Path) -> bool:

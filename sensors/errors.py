@@ -10,6 +10,7 @@ __all__ = [
     "RecordingError",
     "SensorsError",
     "SimulationError",
+    "SubscriptionRefusedError",
 ]
 
 
@@ -64,3 +65,7 @@ class PublishRefusedError(PublishError):
         )
         self.topic = topic
         self.reason_code = reason_code
+
+
+class SubscriptionRefusedError(SensorsError):
+    """The broker refused the connection or the topic filter of a recorder."""

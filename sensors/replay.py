@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sensors.encoder import SourceEncoder
 from sensors.pacing import merged
 from sensors.publisher import Publisher
+from sensors.recorded import RecordedMessage
 from sensors.recording import Recording
 from wire.topics import Topics
 
-__all__ = ["ReplayCounts", "replay"]
+__all__ = ["ReplayCounts", "replay", "replay_messages"]
 
 PROGRESS_ROWS = 512
 
@@ -79,3 +80,23 @@ def replay(
         payload_bytes=publisher.payload_bytes - payload_bytes,
         elapsed_s=time.monotonic() - started_s,
     )
+
+
+def replay_messages(
+    messages: Iterable[RecordedMessage], *, publisher: Publisher, speed: float
+) -> int:
+    """Publish recorded messages under their own topics, paced by arrival; return their number.
+
+    Raises PublishError or RecordingError.
+    """
+    started_s = time.monotonic()
+    first_ms = None
+    published = 0
+    for message in messages:
+        first_ms = message.arrived_ms if first_ms is None else first_ms
+        due_s = (message.arrived_ms - first_ms) / 1e3 / speed
+        publisher.serve(max(0.0, started_s + due_s - time.monotonic()))
+        publisher.publish(message.topic, message.payload_bytes())
+        published += 1
+    publisher.drain()
+    return published

@@ -1,0 +1,182 @@
+"""The recorder: every message of a topic filter, appended to a file before it is acknowledged."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from sensors.errors import BrokerUnreachableError, SubscriptionRefusedError
+from sensors.recorded import RecordedMessage, recorded
+from wire.endpoint import Endpoint
+
+__all__ = ["Recorder", "RecordingFile"]
+
+SESSION_EXPIRY_S = 3600
+RECONNECT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that is not acknowledged yet."""
+
+    mid: int
+    qos: int
+    message: RecordedMessage
+
+
+class RecordingFile:
+    """A JSON-lines file to append to; a line torn by a crash is cut off when it is opened."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.messages = 0
+        """Messages appended since it was opened."""
+        cut_torn_line(path)
+        self._file: BinaryIO = path.open("ab")
+        self._encoder = msgspec.json.Encoder()
+
+    def append(self, messages: list[RecordedMessage]) -> None:
+        """Write whole lines and hand them to the operating system at once."""
+        self._file.write(self._encoder.encode_lines(messages))
+        self._file.flush()
+        self.messages += len(messages)
+
+    def close(self) -> None:
+        """Bring the file to the disk and close it."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+
+def cut_torn_line(path: Path) -> None:
+    """Cut what follows the last line end of an existing file."""
+    if not path.exists():
+        return
+    with path.open("rb+") as file:
+        end = file.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            start = max(0, position - 65_536)
+            file.seek(start)
+            found = file.read(position - start).rfind(b"\n")
+            if found >= 0:
+                position = start + found + 1
+                break
+            position = start
+        file.truncate(position)
+
+
+class Recorder:
+    """A context manager that appends the messages of a topic filter to a recording file.
+
+    A message is acknowledged once its line is written; the session outlives a lost connection by
+    an hour. Entering raises BrokerUnreachableError, or SubscriptionRefusedError.
+    """
+
+    def __init__(self, broker: str, *, topic_filter: str, file: RecordingFile) -> None:
+        self._endpoint = Endpoint.from_url(
+            broker, client_id=f"vedette-record-{secrets.token_hex(4)}"
+        )
+        self._filter = topic_filter
+        self._file = file
+        self._arrived: list[Delivery] = []
+        self._subscribed = False
+        self._refused: str | None = None
+        self._client = self._build_client()
+
+    def __enter__(self) -> Self:
+        where = f"{self._endpoint.host}:{self._endpoint.port}"
+        until_s = time.monotonic() + self._endpoint.connect_timeout_s
+        try:
+            self._connect()
+        except OSError as error:
+            raise BrokerUnreachableError(
+                f"expected an MQTT broker at {where}, got {error}; start it or give --broker"
+            ) from error
+        while not self._subscribed and self._refused is None and time.monotonic() < until_s:
+            self._client.loop(0.2)
+        if self._refused is not None:
+            raise SubscriptionRefusedError(f"{self._filter}: {where} answered {self._refused}")
+        if not self._subscribed:
+            raise BrokerUnreachableError(f"expected an MQTT 5 broker at {where}, got no answer")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.disconnect()
+
+    def serve(self, wait_s: float) -> int:
+        """Record what comes within `wait_s`, return as soon as something did, with its count."""
+        if self._client.loop(wait_s) is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._reconnect()
+        taken, self._arrived = self._arrived, []
+        self._file.append([delivery.message for delivery in taken])
+        for delivery in taken:
+            self._client.ack(delivery.mid, delivery.qos)
+        return len(taken)
+
+    def _build_client(self) -> paho.Client:
+        endpoint = self._endpoint
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            endpoint.client_id,
+            protocol=MQTTProtocolVersion.MQTTv5,
+            manual_ack=True,
+        )
+        client.username_pw_set(endpoint.username, endpoint.password)
+        client.connect_timeout = endpoint.connect_timeout_s
+        if (context := endpoint.tls_context()) is not None:
+            client.tls_set_context(context)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        return client
+
+    def _connect(self) -> None:
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
+        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        endpoint = self._endpoint
+        self._client.connect(
+            endpoint.host,
+            endpoint.port,
+            keepalive=endpoint.keep_alive_s,
+            clean_start=False,
+            properties=properties,
+        )
+
+    def _reconnect(self) -> None:
+        """Try once; the next call of `serve` tries again."""
+        try:
+            self._connect()
+        except OSError:
+            time.sleep(RECONNECT_S)
+
+    def _on_connect(self, client: Any, _data: Any, _flags: Any, code: Any, _limits: Any) -> None:
+        if code.is_failure:
+            self._refused = str(code)
+        else:
+            client.subscribe(self._filter, qos=1)
+
+    def _on_subscribe(self, _client: Any, _data: Any, _mid: int, codes: Any, _limits: Any) -> None:
+        self._subscribed = True
+        self._refused = next((str(code) for code in codes if code.is_failure), None)
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        kept = recorded(
+            message.topic, payload=bytes(message.payload), arrived_ms=time.time_ns() // 1000 / 1000
+        )
+        self._arrived.append(Delivery(message.mid, message.qos, kept))
