@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from wire import columns
 from wire.errors import MessageError
+from wire.messages import Count, Epoch, Name, Text
 
 __all__ = [
     "MAX_BLOCK_BYTES",
+    "MAX_UNPACKED_BYTES",
     "SKETCH_POINTS",
     "ExcerptBlock",
     "SummaryBlock",
@@ -52,8 +54,8 @@ ROW_DTYPES: Mapping[str, str] = {
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Text = Annotated[str, Meta(max_length=256)]
+Names = Annotated[tuple[Name, ...], Meta(max_length=65_536)]
+Channels = Annotated[tuple[Text, ...], Meta(max_length=65_536)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,14 +132,14 @@ class ExcerptBlock:
 
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     v: Literal[1]
-    gateway: Text
-    epoch: Text
+    gateway: Name
+    epoch: Epoch
     seq: Count
 
 
 class _Summaries(_Head, frozen=True, tag="summaries", forbid_unknown_fields=True):
-    assets: tuple[Text, ...]
-    channels: tuple[Text, ...]
+    assets: Names
+    channels: Channels
     n: Count
     columns: dict[str, bytes]
     knot_us: bytes
@@ -146,40 +148,51 @@ class _Summaries(_Head, frozen=True, tag="summaries", forbid_unknown_fields=True
 
 
 class _Excerpt(_Head, frozen=True, tag="excerpt", forbid_unknown_fields=True):
-    asset: Text
-    channels: tuple[Text, ...]
+    asset: Name
+    channels: Annotated[Channels, Meta(min_length=1)]
     reason: Literal["history", "sample", "alert"]
     n: Count
     times: bytes
     values: bytes
 
 
+_DECODER: msgspec.msgpack.Decoder[_Summaries | _Excerpt] = msgspec.msgpack.Decoder(
+    _Summaries | _Excerpt
+)
+
+
 def encode_summaries(block: SummaryBlock) -> bytes:
-    """Encode a block of summaries; equal blocks give equal bytes."""
+    """Encode a block of summaries; equal blocks give equal bytes.
+
+    Raise MessageError on what `decode_summaries` would refuse: a block too large must be split.
+    """
     rows = block.rows
     packed = {name: _pack(getattr(rows, name), kind) for name, kind in ROW_DTYPES.items()}
-    return _compress(
-        _Summaries(
-            v=1,
-            gateway=block.gateway,
-            epoch=block.epoch,
-            seq=block.seq,
-            assets=block.assets,
-            channels=block.channels,
-            n=rows.count.size,
-            columns=packed,
-            knot_us=columns.pack(rows.knot_us, "<i8"),
-            knot_value=columns.pack(rows.knot_value, "<f4"),
-            sketch=columns.pack(rows.sketch, "u1"),
-        )
+    raw = _Summaries(
+        v=1,
+        gateway=block.gateway,
+        epoch=block.epoch,
+        seq=block.seq,
+        assets=block.assets,
+        channels=block.channels,
+        n=rows.count.size,
+        columns=packed,
+        knot_us=columns.pack(rows.knot_us, "<i8"),
+        knot_value=columns.pack(rows.knot_value, "<f4"),
+        sketch=columns.pack(rows.sketch, "u1"),
     )
+    _summary_block(raw)
+    return _compress(raw)
 
 
 def decode_summaries(payload: bytes) -> SummaryBlock:
     """Decode a block of summaries; raise MessageError on anything that does not fit."""
-    raw = _decompress(payload, _Summaries)
+    return _summary_block(_decompress(payload, _Summaries))
+
+
+def _summary_block(raw: _Summaries) -> SummaryBlock:
     columns.expect(
-        set(raw.columns) == set(ROW_DTYPES), "columns", set(ROW_DTYPES), set(raw.columns)
+        raw.columns.keys() == ROW_DTYPES.keys(), "columns", [*ROW_DTYPES], sorted(raw.columns)[:20]
     )
     parts: dict[str, Any] = {
         name: _unpack(raw.columns[name], kind, count=raw.n, what=name)
@@ -200,7 +213,12 @@ def decode_summaries(payload: bytes) -> SummaryBlock:
 
 
 def encode_excerpt(block: ExcerptBlock) -> bytes:
-    """Encode one excerpt; equal blocks give equal bytes."""
+    """Encode one excerpt; equal blocks give equal bytes.
+
+    Raise MessageError on what `decode_excerpt` would refuse: a block too large must be split.
+    """
+    shape = (block.times_us.size, len(block.channels))
+    columns.expect(block.values.shape == shape, "values", shape, block.values.shape)
     return _compress(
         _Excerpt(
             v=1,
@@ -221,7 +239,6 @@ def decode_excerpt(payload: bytes) -> ExcerptBlock:
     """Decode one excerpt; raise MessageError on anything that does not fit."""
     raw = _decompress(payload, _Excerpt)
     width = len(raw.channels)
-    columns.expect(width > 0, "channels", "at least 1", width)
     values = columns.unpack(raw.values, "<f4", count=raw.n * width, what="values")
     return ExcerptBlock(
         gateway=raw.gateway,
@@ -236,7 +253,7 @@ def decode_excerpt(payload: bytes) -> ExcerptBlock:
 
 
 def concatenate(parts: list[SummaryColumns]) -> SummaryColumns:
-    """Join summaries one behind the other."""
+    """Join one or more sets of summaries one behind the other."""
     return SummaryColumns(
         *(
             np.concatenate([getattr(part, field.name) for part in parts])
@@ -261,18 +278,38 @@ def _check_index(index: NDArray[np.uint16], names: tuple[str, ...], what: str) -
 
 
 def _compress(raw: msgspec.Struct) -> bytes:
-    return zstandard.ZstdCompressor(level=LEVEL).compress(msgspec.msgpack.encode(raw))
+    body = msgspec.msgpack.encode(raw)
+    _expect_size(len(body), MAX_UNPACKED_BYTES, "of MessagePack")
+    _parse(body)
+    payload = zstandard.ZstdCompressor(level=LEVEL).compress(body)
+    _expect_size(len(payload), MAX_BLOCK_BYTES, "of zstd")
+    return payload
 
 
 def _decompress(payload: bytes, kind: type[T]) -> T:
-    if len(payload) > MAX_BLOCK_BYTES:
-        raise MessageError("too_large", f"expected <= {MAX_BLOCK_BYTES} bytes, got {len(payload)}")
+    _expect_size(len(payload), MAX_BLOCK_BYTES, "of zstd")
     try:
         size = zstandard.frame_content_size(payload)
-        columns.expect(0 <= size <= MAX_UNPACKED_BYTES, "size", f"<= {MAX_UNPACKED_BYTES}", size)
-        body = zstandard.ZstdDecompressor().decompress(payload, max_output_size=MAX_UNPACKED_BYTES)
-        return msgspec.msgpack.decode(body, type=kind)
+        columns.expect(size >= 0, "frame", "a zstd frame that states its content size", "none")
+        _expect_size(size, MAX_UNPACKED_BYTES, "of MessagePack")
+        body = zstandard.ZstdDecompressor().decompress(payload, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise MessageError("not_zstd", f"expected one zstd frame, got {error}") from None
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MessageError("bad_block", str(error)) from None
+    raw = _parse(body)
+    if not isinstance(raw, kind):
+        expected, got = (t.__struct_config__.tag for t in (kind, type(raw)))
+        raise MessageError("wrong_type", f"expected a block of {expected}, got {got}")
+    return raw
+
+
+def _parse(body: bytes) -> _Summaries | _Excerpt:
+    try:
+        return _DECODER.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        reason = "wrong_version" if str(error).endswith("`$.v`") else "bad_block"
+        raise MessageError(reason, f"expected a block of version 1: {error}") from None
+
+
+def _expect_size(size: int, limit: int, what: str) -> None:
+    if size > limit:
+        raise MessageError("too_large", f"expected at most {limit} bytes {what}, got {size}")

@@ -8,20 +8,24 @@ from typing import TypeVar
 import msgspec
 
 from wire.errors import MessageError
-from wire.messages import READINGS_DECODER, ReadingMessage
+from wire.messages import MAX_EVENT_MS, READINGS_DECODER, ReadingMessage
 
 __all__ = ["MAX_JSON_BYTES", "decode_json", "decode_readings", "encode_json"]
 
 MAX_JSON_BYTES = 262_144
-MAX_EVENT_MS = 7_258_118_400_000.0  # the year 2200
+SHOWN_BYTES = 60
+VERSION_FIELDS = ("`$.v`", "`$.type`", "`$.specversion`")
 
 T = TypeVar("T")
 
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_json(message: msgspec.Struct) -> bytes:
-    """Encode one message; fields keep their order, so equal messages give equal bytes."""
+    """Encode one message; equal messages give equal bytes, as map keys are sorted.
+
+    JSON has no NaN and no infinity: such a number becomes null, which only nullable fields accept.
+    """
     return _encoder.encode(message)
 
 
@@ -30,8 +34,8 @@ def decode_json(payload: bytes, kind: type[T], *, max_bytes: int = MAX_JSON_BYTE
     check_size(payload, max_bytes=max_bytes)
     try:
         return msgspec.json.decode(payload, type=kind)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise rejection(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise rejection(error, payload, expected=kind.__name__) from None
 
 
 def decode_readings(payload: bytes) -> list[ReadingMessage]:
@@ -39,8 +43,8 @@ def decode_readings(payload: bytes) -> list[ReadingMessage]:
     check_size(payload, max_bytes=MAX_JSON_BYTES)
     try:
         decoded = READINGS_DECODER.decode(payload)
-    except (msgspec.ValidationError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise rejection(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise rejection(error, payload, expected="ReadingMessage or an array of them") from None
     messages = decoded if isinstance(decoded, list) else [decoded]
     for message in messages:
         check_time(message.t)
@@ -61,7 +65,15 @@ def check_time(t_ms: float) -> None:
         raise MessageError("bad_time", f"expected 0 to {MAX_EVENT_MS:.0f} ms, got {t_ms!r}")
 
 
-def rejection(error: Exception) -> MessageError:
-    """Turn a msgspec or UTF-8 error into ours, keeping its words."""
-    reason = "wrong_type" if isinstance(error, msgspec.ValidationError) else "not_json"
-    return MessageError(reason, str(error))
+def rejection(error: Exception, payload: bytes, *, expected: str) -> MessageError:
+    """Turn a msgspec, UTF-8 or recursion error into ours: its words and the payload's start."""
+    start = repr(bytes(payload[:SHOWN_BYTES]))[1:]
+    return MessageError(_reason(error), f"expected {expected}, got {start}: {error}")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "too_deep"
+    if not isinstance(error, msgspec.ValidationError):
+        return "not_json"
+    return "wrong_version" if str(error).endswith(VERSION_FIELDS) else "wrong_type"

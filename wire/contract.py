@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,7 +14,9 @@ from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from wire.errors import ContractError
+from wire.messages import Count, Name, Text
 from wire.onnxfile import OnnxOutline, TensorInfo, append_metadata, read_outline
+from wire.topics import NAME
 
 __all__ = [
     "ANY",
@@ -35,8 +38,10 @@ SCHEMA = "vedette-model/1"
 METADATA_KEY = "vedette"
 MAX_MODEL_BYTES = 16 * 1024 * 1024
 MAX_NODES = 4096
+MAX_ROW_NUMBERS = 65_536
 IR_VERSIONS = range(4, 11)
 OPSETS = {"": range(13, 22), "ai.onnx.ml": range(1, 5), "com.microsoft": range(1, 2)}
+OPSETS_TEXT = "ai.onnx 13 to 21, ai.onnx.ml 1 to 4 or com.microsoft 1"
 BANNED_OPS = frozenset(
     [
         "Loop",
@@ -54,6 +59,12 @@ BANNED_OPS = frozenset(
         "Tile",
         "Resize",
         "Range",
+        "Upsample",
+        "Dropout",
+        "HannWindow",
+        "HammingWindow",
+        "BlackmanWindow",
+        "MelWeightMatrix",
     ]
 )
 MICROSOFT_OPS = frozenset(
@@ -74,14 +85,13 @@ MICROSOFT_OPS = frozenset(
 ANY = "*"
 """As the only channel: the model scores each stream by itself. As the only asset: all assets."""
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class Channel(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One column of `x`."""
 
-    name: str
+    name: Text
     """Channel name, or `*`."""
     unit: str = ""
     """Unit of the values fed in; empty = as they come."""
@@ -156,15 +166,15 @@ class ModelCard(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, o
     """Version of this contract."""
     id: Name
     """Name of the model."""
-    version: Annotated[int, Meta(ge=0)]
+    version: Count
     """Version number; higher is newer."""
     task: Literal["anomaly"]
     """What the output means."""
     window: Annotated[int, Meta(ge=1, le=4096)]
     """Rows (count) of `x`, oldest first; the last one is now."""
-    channels: tuple[Channel, ...]
+    channels: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=4096)]
     """Columns of `x`, in order; a single `*` = every stream by itself."""
-    assets: tuple[str, ...]
+    assets: Annotated[tuple[Text, ...], Meta(min_length=1, max_length=100_000)]
     """Row names of the in-graph per-asset tables, or a single `*` = any asset."""
     calibration: Calibration
     """Score to p-value."""
@@ -172,9 +182,9 @@ class ModelCard(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, o
     """P-value to episode."""
     stride: Positive = 1
     """Rows (count) between two scores; 1 = every reading."""
-    period_s: float = 0.0
+    period_s: Annotated[float, Meta(ge=0)] = 0.0
     """Seconds between rows the model was made for; 0 = any."""
-    warmup: Annotated[int, Meta(ge=0)] = 0
+    warmup: Count = 0
     """Readings (count) of a stream whose scores raise no alert yet."""
     states: tuple[StateSpec, ...] = ()
     """Recurrent tensors."""
@@ -223,6 +233,7 @@ def read_model(data: bytes) -> ModelFile:
     _check_graph(outline)
     _check_card(card)
     _check_tensors(card, outline)
+    _check_golden(card)
     return ModelFile(card, data, hashlib.sha256(data).hexdigest(), outline)
 
 
@@ -256,15 +267,18 @@ def _read_card(outline: OnnxOutline) -> ModelCard:
         )
     try:
         return msgspec.json.decode(cards[0], type=ModelCard)
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
-        raise ContractError("card", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ContractError("card", f"expected a card of {SCHEMA}: {error}") from None
 
 
 def _check_graph(outline: OnnxOutline) -> None:
     _expect("ir_version", outline.ir_version in IR_VERSIONS, "4 to 10", outline.ir_version)
     for domain, version in outline.opsets:
-        known = OPSETS.get("" if domain == "ai.onnx" else domain, range(0))
-        _expect("opset", version in known, f"{domain or 'ai.onnx'} of {OPSETS}", version)
+        known = OPSETS.get(_plain(domain), range(0))
+        _expect("opset", version in known, OPSETS_TEXT, f"{domain or 'ai.onnx'} {version}")
+    imported = {_plain(domain) for domain, _ in outline.opsets}
+    missing = {_plain(domain) for domain, _ in outline.ops} - imported
+    _expect("opset", not missing, "an opset of each domain in use", f"none of {sorted(missing)}")
     _expect("nodes", outline.nodes <= MAX_NODES, f"at most {MAX_NODES}", outline.nodes)
     _expect("subgraphs", not outline.has_subgraphs, "no subgraphs", "a node with a graph")
     _expect("external_data", not outline.has_external_data, "all data in the file", "external data")
@@ -276,29 +290,58 @@ def _check_graph(outline: OnnxOutline) -> None:
 def _is_allowed(domain: str, op: str) -> bool:
     if domain == "com.microsoft":
         return op in MICROSOFT_OPS
-    return domain in {"", "ai.onnx", "ai.onnx.ml"} and op not in BANNED_OPS
+    return domain in {"", "ai.onnx", "ai.onnx.ml"} and bool(op) and op not in BANNED_OPS
+
+
+def _plain(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
 
 
 def _check_card(card: ModelCard) -> None:
-    names = [channel.name for channel in card.channels]
-    _expect("channels", bool(names) and len(set(names)) == len(names), "1 or more, distinct", names)
-    _expect("channels", ANY not in names or len(names) == 1, "'*' alone", names)
-    distinct = bool(card.assets) and len(set(card.assets)) == len(card.assets)
-    _expect("assets", distinct, "1 or more, distinct", f"{len(card.assets)} names")
-    _expect("assets", ANY not in card.assets or card.any_asset, "'*' alone", f"{card.assets[:4]}")
+    _check_channels(card.channels)
+    _check_assets(card.assets)
+    numbers = card.window * len(card.channels)
+    _expect(
+        "window", numbers <= MAX_ROW_NUMBERS, f"window x channels <= {MAX_ROW_NUMBERS}", numbers
+    )
+    _check_states(card.states)
     _expect("stride", card.stride == 1, "1 (every reading is scored)", card.stride)
     _expect("alert", card.alert.p <= card.alert.p_clear, "p <= p_clear", card.alert)
     _expect("alert", card.alert.k <= card.alert.n, "k <= n", card.alert)
     _check_calibration(card.calibration)
 
 
+def _check_channels(channels: tuple[Channel, ...]) -> None:
+    names = [channel.name for channel in channels]
+    _expect("channels", len(set(names)) == len(names), "distinct names", names[:8])
+    _expect("channels", ANY not in names or len(names) == 1, "'*' alone", names[:8])
+    for channel in channels:
+        rising = channel.min is None or channel.max is None or channel.min < channel.max
+        _expect("channels", rising, f"{channel.name}: min < max", (channel.min, channel.max))
+
+
+def _check_assets(assets: tuple[str, ...]) -> None:
+    _expect("assets", len(set(assets)) == len(assets), "distinct names", f"{len(assets)} names")
+    _expect("assets", ANY not in assets or len(assets) == 1, "'*' alone", assets[:4])
+    odd = [asset for asset in assets if asset != ANY and not NAME.match(asset)]
+    _expect("assets", not odd, "1 to 64 of A-Z a-z 0-9 . _ -", odd[:4])
+
+
+def _check_states(states: tuple[StateSpec, ...]) -> None:
+    names = [state.name for state in states]
+    _expect("states", len(set(names)) == len(names), "distinct names", names[:8])
+    numbers = sum(math.prod(state.shape) for state in states)
+    _expect("states", numbers <= MAX_ROW_NUMBERS, f"<= {MAX_ROW_NUMBERS} numbers a row", numbers)
+
+
 def _check_calibration(calibration: Calibration) -> None:
     scores, p = np.asarray(calibration.scores), np.asarray(calibration.p)
     fits = scores.size == p.size >= 2 and bool(np.isfinite(scores).all())
     _expect("calibration", fits, "2 or more finite scores, one p each", (scores.size, p.size))
-    _expect("calibration", bool((np.diff(scores) > 0).all()), "rising scores", "others")
-    valid = bool(((p > 0) & (p <= 1)).all() and (np.diff(p) < 0).all())
-    _expect("calibration", valid, "falling p in (0, 1]", "others")
+    rising = bool((scores[1:] > scores[:-1]).all())
+    _expect("calibration", rising, "rising scores", f"{scores[:4]}...")
+    falling = bool((p[1:] < p[:-1]).all()) and 0 < p[-1] and p[0] <= 1
+    _expect("calibration", falling, "falling p in (0, 1]", f"{p[:4]}...{p[-1]}")
     _expect("calibration", 0 <= calibration.xi <= 1, "xi in 0..1", calibration.xi)
     finite = 0 < calibration.beta < float("inf")
     _expect("calibration", finite, "finite beta above 0", calibration.beta)
@@ -314,13 +357,25 @@ def _check_tensors(card: ModelCard, outline: OnnxOutline) -> None:
     if not card.any_asset:
         _check_tensor(inputs.pop("asset", None), "asset", "int64", ())
     for state in card.states:
-        _check_tensor(inputs.pop(f"state.{state.name}", None), state.name, "float32", state.shape)
-        out = f"state.{state.name}.out"
-        _check_tensor(outputs.get(out), out, "float32", state.shape)
+        name = f"state.{state.name}"
+        _check_tensor(inputs.pop(name, None), name, "float32", state.shape)
+        _check_tensor(outputs.get(f"{name}.out"), f"{name}.out", "float32", state.shape)
     _expect("inputs", not inputs, "only inputs of the contract", ", ".join(sorted(inputs)))
     _check_tensor(outputs.get("score"), "score", "float32", ())
     if "score_ch" in outputs:
         _check_tensor(outputs["score_ch"], "score_ch", "float32", (width,))
+
+
+def _check_golden(card: ModelCard) -> None:
+    golden = card.golden
+    if golden is None:
+        return
+    decode_array(golden.x, (golden.rows, card.window, len(card.channels)))
+    decode_array(golden.score, (golden.rows,))
+    rows = 0 if card.any_asset else golden.rows
+    _expect("golden", len(golden.asset) == rows, f"{rows} asset rows", len(golden.asset))
+    known = all(0 <= row < len(card.assets) for row in golden.asset)
+    _expect("golden", known, f"asset rows below {len(card.assets)}", golden.asset[:8])
 
 
 def _check_tensor(tensor: TensorInfo | None, name: str, dtype: str, row: tuple[int, ...]) -> None:
@@ -329,7 +384,7 @@ def _check_tensor(tensor: TensorInfo | None, name: str, dtype: str, row: tuple[i
     _expect("tensors", tensor.dtype == dtype, f"{name}: {dtype}", tensor.dtype)
     symbolic = bool(tensor.shape) and isinstance(tensor.shape[0], str)
     _expect("tensors", symbolic, f"{name}: a symbolic first dimension", tensor.shape)
-    _expect("tensors", tensor.shape[1:] == row, f"{name}: [batch, {row}]", tensor.shape)
+    _expect("tensors", tensor.shape[1:] == row, f"{name}: {('batch', *row)}", tensor.shape)
 
 
 def _expect(reason: str, holds: bool, expected: str, got: object) -> None:  # noqa: FBT001 - an assertion's condition

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
+from wire.topics import NAME_PATTERN
+
 __all__ = [
+    "CHUNK_BYTES",
+    "MAX_EVENT_MS",
     "Alert",
     "AlertChannel",
     "AlertEvent",
@@ -21,20 +26,28 @@ __all__ = [
     "StoredMessage",
 ]
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Count = Annotated[int, Meta(ge=0)]
+CHUNK_BYTES = 48 * 1024
+MAX_EVENT_MS = 7_258_118_400_000.0  # the year 2200
+
+Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
+Text = Annotated[str, Meta(min_length=1, max_length=256)]
+Epoch = Annotated[str, Meta(min_length=1, max_length=64)]
+Seq = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+EventMs = Annotated[float, Meta(ge=0, le=MAX_EVENT_MS)]
+Probability = Annotated[float, Meta(ge=0, le=1)]
 Severity = Literal["warning", "critical"]
 
 
 class ReadingMessage(Struct, frozen=True, gc=False):
     """One or more channels of one source at one time; a payload is one of these or an array."""
 
-    id: tuple[str, int]
+    id: tuple[Epoch, Seq]
     """Identity: the source's epoch (text) and sequence number (count, from 1, no holes)."""
     t: float
-    """Milliseconds since 1970-01-01 UTC, integer or decimal."""
-    values: dict[str, float | None]
+    """Milliseconds since 1970-01-01 UTC up to the year 2200, integer or decimal."""
+    values: dict[Text, float | None]
     """Channel name to value in the channel's own unit; null = observed as missing."""
 
 
@@ -50,7 +63,7 @@ class ModelRef(Struct, frozen=True):
 class AlertChannel(Struct, frozen=True, omit_defaults=True):
     """One channel's part in an alert."""
 
-    name: str
+    name: Text
     """Channel name."""
     value: float
     """Value at the peak, in `unit`."""
@@ -71,25 +84,25 @@ class Alert(Struct, frozen=True, kw_only=True):
     """Phase of the episode."""
     severity: Severity
     """How far beyond the threshold the peak lies."""
-    start_ms: float
+    start_ms: EventMs
     """First anomalous reading: milliseconds since 1970-01-01 UTC."""
-    peak_ms: float
+    peak_ms: EventMs
     """Reading with the highest score: milliseconds since 1970-01-01 UTC."""
-    last_ms: float
+    last_ms: EventMs
     """Reading that caused this message: milliseconds since 1970-01-01 UTC."""
-    end_ms: float | None = None
+    end_ms: EventMs | None = None
     """Last anomalous reading once closed: milliseconds since 1970-01-01 UTC."""
     rows: Count
     """Count of anomalous time stamps so far."""
     score: float
     """Score at the peak (no unit, higher = more anomalous)."""
-    p: float
+    p: Probability
     """Probability of such a score in normal operation, 0 to 1, at the peak."""
-    threshold_p: float
+    threshold_p: Probability
     """Probability below which a time stamp counts as anomalous, 0 to 1."""
     model: ModelRef
     """Model that scored the peak."""
-    channels: tuple[AlertChannel, ...]
+    channels: Annotated[tuple[AlertChannel, ...], Meta(max_length=3)]
     """The channels that contributed most, largest score first, at most 3."""
     text: str
     """One plain sentence for people."""
@@ -98,17 +111,17 @@ class Alert(Struct, frozen=True, kw_only=True):
 class AlertEvent(Struct, frozen=True, kw_only=True):
     """CloudEvents 1.0 envelope (JSON, structured mode) of an alert."""
 
-    id: str
-    """Unique a message: the alert's `subject_id` and its phase."""
-    source: str
+    id: Text
+    """Unique a message: `alertid` and what tells its messages apart."""
+    source: Text
     """`vedette/<gateway>`."""
-    time: str
+    time: Text
     """RFC 3339 time of `data.last_ms`."""
     data: Alert
     """The alert."""
-    alertid: str
+    alertid: Text
     """Stable from open to close (CloudEvents extension)."""
-    subject: str
+    subject: Name
     """Asset."""
     type: Literal["vedette.alert.v1"] = "vedette.alert.v1"
     """Message type with its version."""
@@ -127,9 +140,9 @@ class AssetState(Struct, frozen=True, kw_only=True):
     """Asset."""
     state: Literal["ok", "alerting"]
     """Whether an episode is open."""
-    since_ms: float
+    since_ms: EventMs
     """Milliseconds since 1970-01-01 UTC at which this state began."""
-    alerts: tuple[str, ...]
+    alerts: tuple[Text, ...]
     """`alertid` of each open alert."""
 
 
@@ -163,7 +176,7 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     """Software version."""
     epoch: str = ""
     """Epoch of the gateway's own messages."""
-    time_ms: float = 0.0
+    time_ms: EventMs = 0.0
     """Wall clock when sent: milliseconds since 1970-01-01 UTC."""
     uptime_s: float = 0.0
     """Seconds since the gateway started."""
@@ -171,11 +184,11 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     """Count of assets seen."""
     streams: Count = 0
     """Count of streams (channels of assets) seen."""
-    readings: dict[str, int] = {}
+    readings: dict[str, Count] = {}
     """Ledger, counts since start: received, scored, missing, duplicate, out_of_range, late."""
-    messages: dict[str, int] = {}
+    messages: dict[str, Count] = {}
     """Counts since start: received, decoded, quarantined."""
-    rejected: dict[str, int] = {}
+    rejected: dict[str, Count] = {}
     """Quarantined messages and readings by reason, counts since start."""
     last_rejection: str = ""
     """Newest reason with its topic, in words."""
@@ -183,9 +196,9 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     """Models that serve."""
     refused_models: tuple[str, ...] = ()
     """Newest refusals, each `name: reason`."""
-    outbox: dict[str, int] = {}
+    outbox: dict[str, Count] = {}
     """Pending messages: count and bytes; dropped: count since start."""
-    bytes_up: dict[str, int] = {}
+    bytes_up: dict[str, Count] = {}
     """Payload bytes sent upstream since start, by kind."""
     rss_mb: float = 0.0
     """Resident memory, megabytes (10^6 bytes)."""
@@ -198,7 +211,7 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
     """Message version."""
     gateway: Name
     """Gateway whose messages they are."""
-    epoch: str
+    epoch: Epoch
     """Epoch of these messages."""
     seq: Count
     """Highest sequence number up to which everything is stored."""
@@ -215,8 +228,15 @@ class ModelTarget(Struct, frozen=True, kw_only=True):
     """Digest of the file."""
     size_bytes: Annotated[int, Meta(ge=1, le=16 * 1024 * 1024)]
     """Length of the file."""
-    chunks: Annotated[int, Meta(ge=1, le=65536)]
-    """Count of chunks, each at most 48 KiB."""
+    chunks: Annotated[int, Meta(ge=1)]
+    """Count of chunks: 48 KiB each, the last one what is left."""
+
+    def __post_init__(self) -> None:
+        expected = math.ceil(self.size_bytes / CHUNK_BYTES)
+        if self.chunks != expected:
+            raise ValueError(
+                f"expected {expected} chunks for {self.size_bytes} bytes, got {self.chunks}"
+            )
 
 
 class ModelManifest(Struct, frozen=True, kw_only=True):
@@ -226,8 +246,13 @@ class ModelManifest(Struct, frozen=True, kw_only=True):
     """Message version."""
     version: Count
     """Version of this list; a lower one than seen is ignored."""
-    targets: tuple[ModelTarget, ...]
+    targets: Annotated[tuple[ModelTarget, ...], Meta(max_length=1024)]
     """Models, at most one a name."""
+
+    def __post_init__(self) -> None:
+        names = [target.id for target in self.targets]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected one target a name, got {sorted(names)}")
 
 
 READINGS_DECODER = msgspec.json.Decoder(ReadingMessage | list[ReadingMessage])

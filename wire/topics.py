@@ -11,6 +11,8 @@ from wire.errors import TopicError
 __all__ = [
     "DEFAULT_ROOT",
     "GATEWAY_KINDS",
+    "MAX_CHUNK",
+    "NAME_PATTERN",
     "BlobTopic",
     "GatewayTopic",
     "MetaTopic",
@@ -22,8 +24,15 @@ __all__ = [
 ]
 
 DEFAULT_ROOT = "vedette/v1"
-NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAX_ROOT_BYTES = 256
+MAX_CHUNK = 9_999_999
+NAME_PATTERN = r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z"
+"""A name in a topic or message; `.` and `..` are none, so that a name is safe as a file name."""
+
+NAME = re.compile(NAME_PATTERN)
 SHA256 = re.compile(r"[0-9a-f]{64}")
+CHUNK = re.compile(r"0|[1-9][0-9]{0,6}")
+FORBIDDEN_IN_ROOT = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]|//|^[/$]|/\Z")
 
 GatewayKind = Literal["alerts", "state", "summaries", "excerpts", "gaps", "status", "cmd"]
 GATEWAY_KINDS: tuple[GatewayKind, ...] = (
@@ -74,14 +83,17 @@ Topic: TypeAlias = ReadingsTopic | GatewayTopic | MetaTopic | BlobTopic
 
 def check_name(name: str, *, what: str) -> str:
     """Return `name` if it may stand in a topic; raise TopicError naming `what` otherwise."""
-    if not NAME.fullmatch(name):
-        raise TopicError(f"{what}: expected 1 to 64 of A-Z a-z 0-9 . _ -, got {name[:80]!r}")
+    if not NAME.match(name):
+        raise TopicError(
+            f"{what}: expected 1 to 64 of A-Z a-z 0-9 . _ - (not '.' or '..'), got {name[:80]!r}"
+        )
     return name
 
 
 def safe_name(text: str) -> str:
     """Turn any text into a name that may stand in a topic (other characters become `-`)."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:64] or "unnamed"
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-")[:64].strip("-")
+    return name if NAME.match(name) else "unnamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +103,15 @@ class Topics:
     root: str = DEFAULT_ROOT
 
     def __post_init__(self) -> None:
-        if not self.root or set(self.root) & set("+#\0") or self.root.strip("/") != self.root:
-            raise TopicError(f"root: expected levels without + # or outer /, got {self.root!r}")
+        if not self.root or FORBIDDEN_IN_ROOT.search(self.root):
+            raise TopicError(
+                "root: expected levels that are not empty, without + # or control characters, "
+                f"the first not starting with $, got {self.root[:120]!r}"
+            )
+        if len(self.root.encode()) > MAX_ROOT_BYTES:
+            raise TopicError(
+                f"root: expected at most {MAX_ROOT_BYTES} bytes, got {len(self.root.encode())}"
+            )
 
     def readings(self, source: str) -> str:
         """Topic on which our own sensors publish the readings of `source`."""
@@ -100,8 +119,7 @@ class Topics:
 
     def gateway(self, gateway: str, kind: GatewayKind, tail: str | None = None) -> str:
         """Topic of one gateway; alerts, state and cmd take a tail, the others none."""
-        if (tail is not None) != (kind in WITH_TAIL):
-            raise TopicError(f"{kind}: expected {'a' if kind in WITH_TAIL else 'no'} last level")
+        _check_tail(kind, tail)
         base = f"{self.root}/gw/{check_name(gateway, what='gateway')}/{kind}"
         return base if tail is None else f"{base}/{check_name(tail, what=kind)}"
 
@@ -111,8 +129,11 @@ class Topics:
 
     def blob(self, sha256: str, chunk: int) -> str:
         """Retained topic of one chunk of the file with this digest."""
-        if not SHA256.fullmatch(sha256) or chunk < 0:
-            raise TopicError(f"blob: expected 64 hex digits and n >= 0, got {sha256!r}, {chunk}")
+        if not SHA256.fullmatch(sha256) or not 0 <= chunk <= MAX_CHUNK:
+            raise TopicError(
+                f"blob: expected 64 of 0-9 a-f and 0 <= n <= {MAX_CHUNK}, "
+                f"got {sha256[:80]!r}, {chunk}"
+            )
         return f"{self.root}/models/blob/{sha256}/{chunk}"
 
     def all_readings(self) -> str:
@@ -121,6 +142,7 @@ class Topics:
 
     def all_gateways(self, kind: GatewayKind) -> str:
         """Filter that matches `kind` of every gateway."""
+        _check_kind(kind)
         return f"{self.root}/gw/+/{kind}" + ("/+" if kind in WITH_TAIL else "")
 
     def commands(self, gateway: str) -> str:
@@ -139,17 +161,30 @@ class Topics:
             case ["readings", source]:
                 return ReadingsTopic(check_name(source, what="source"))
             case ["gw", gateway, kind, *tail] if kind in GATEWAY_KINDS and len(tail) <= 1:
-                return self._parse_gateway(gateway, kind, tail)
+                return _gateway_topic(gateway, kind, tail[0] if tail else None)
             case ["models", "meta", role]:
                 return MetaTopic(check_name(role, what="role"))
-            case ["models", "blob", sha256, chunk] if SHA256.fullmatch(sha256) and (
-                chunk.isascii() and chunk.isdigit() and len(chunk) < 8
+            case ["models", "blob", sha256, chunk] if SHA256.fullmatch(sha256) and CHUNK.fullmatch(
+                chunk
             ):
                 return BlobTopic(sha256, int(chunk))
         raise TopicError(f"expected a topic of version 1 (docs/protocol.md), got {topic[:120]!r}")
 
-    def _parse_gateway(self, gateway: str, kind: GatewayKind, tail: list[str]) -> GatewayTopic:
-        last = check_name(tail[0], what=kind) if tail else None
-        if (last is not None) != (kind in WITH_TAIL):
-            raise TopicError(f"{kind}: expected {'a' if kind in WITH_TAIL else 'no'} last level")
-        return GatewayTopic(check_name(gateway, what="gateway"), kind, last)
+
+def _gateway_topic(gateway: str, kind: GatewayKind, tail: str | None) -> GatewayTopic:
+    _check_tail(kind, tail)
+    last = None if tail is None else check_name(tail, what=kind)
+    return GatewayTopic(check_name(gateway, what="gateway"), kind, last)
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in GATEWAY_KINDS:
+        raise TopicError(f"kind: expected one of {', '.join(GATEWAY_KINDS)}, got {kind[:80]!r}")
+
+
+def _check_tail(kind: str, tail: str | None) -> None:
+    _check_kind(kind)
+    if (tail is not None) != (kind in WITH_TAIL):
+        wanted = "a level" if kind in WITH_TAIL else "nothing"
+        got = "nothing" if tail is None else repr(tail[:80])
+        raise TopicError(f"{kind}: expected {wanted} behind it, got {got}")
