@@ -39,7 +39,7 @@ class FleetTables:
 def row_weights(window: int) -> NDArray[np.float32]:
     """Weights of a window's rows in `score_ch`: halved from row to row back, sum 1."""
     weights = 0.5 ** np.arange(window - 1, -1, -1.0)
-    return (weights / weights.sum()).astype(np.float32)
+    return np.asarray(weights / weights.sum(), np.float32)
 
 
 def export_fleet(tables: FleetTables) -> bytes:

@@ -41,6 +41,7 @@ RAW_FLOOR = 0.01
 MOMENT_BYTES = 64 * 1024 * 1024
 PROBE_ASSETS = 256
 GOLDEN_ROWS = 4
+MAX_WIDTH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class FleetSettings:
     """How a fleet is fitted; 0 = chosen from the data."""
 
     window: int = 0
-    """Rows of a window; by default 16 for several channels, 32 for one."""
+    """Rows of a window; by default 32 for one channel, 16 for several, fewer beyond 16 channels."""
     components: int = 0
     """Components of each subspace; by default what explains 90 % of the median asset, <= 8."""
     min_rows: int = 128
@@ -112,8 +113,8 @@ def fit_fleet(
 
 
 def default_window(channels: int) -> int:
-    """Return the rows of a window for this count of channels."""
-    return 32 if channels == 1 else 16
+    """Return the rows of a window for this count of channels: at most 256 values."""
+    return 32 if channels == 1 else max(min(16, MAX_WIDTH // channels), 1)
 
 
 def screen(

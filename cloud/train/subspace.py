@@ -80,7 +80,7 @@ def explaining_components(moments: Array) -> int:
     values = np.maximum(np.linalg.eigvalsh(moments)[:, ::-1], 0.0)
     share = np.cumsum(values, axis=1) / np.maximum(values.sum(axis=1, keepdims=True), 1e-30)
     needed = int(np.median((share < EXPLAINED).sum(axis=1) + 1))
-    return min(needed, MAX_COMPONENTS, values.shape[1] - 1)
+    return min(needed, MAX_COMPONENTS, int(values.shape[1]) - 1)
 
 
 def fit_subspaces(moments: Array, *, components: int) -> Subspaces:
