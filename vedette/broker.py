@@ -41,7 +41,7 @@ id = 0
 [router]
 id = 0
 max_connections = 1000
-max_outgoing_packet_count = 1000
+max_outgoing_packet_count = 200
 max_segment_size = 104857600
 max_segment_count = 10
 
@@ -52,7 +52,7 @@ next_connection_delay_ms = 0
 [v5.1.connections]
 connection_timeout_ms = 10000
 max_payload_size = 1048576
-max_inflight_count = 1000
+max_inflight_count = 100
 dynamic_filters = true
 """
 # rumqttd logs each packet as an error, so only what precedes its start is kept.

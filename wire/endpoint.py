@@ -30,7 +30,8 @@ class Will:
 class Endpoint:
     """Address, identity and limits of a session.
 
-    `receive_max` bounds the QoS 1 packets held unacknowledged, `max_packet_bytes` each packet.
+    `receive_max` bounds the QoS 1 packets held unacknowledged, `max_packet_bytes` each packet. At
+    65,535 the codec leaves Receive Maximum out of CONNECT, for which mosquitto puts its own, 20.
     """
 
     host: str
@@ -44,7 +45,7 @@ class Endpoint:
     key_file: Path | None = None
     keep_alive_s: int = 20
     session_expiry_s: int = 7 * 86_400
-    receive_max: int = 65_535
+    receive_max: int = 65_534
     max_packet_bytes: int = 1_048_576
     connect_timeout_s: float = 10.0
     will: Will | None = None

@@ -56,6 +56,7 @@ class Link(asyncio.BufferedProtocol):
         self._heard_at = 0.0
         self._wrote_at = 0.0
         self._watch: asyncio.TimerHandle | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -67,6 +68,7 @@ class Link(asyncio.BufferedProtocol):
         """Report the ending."""
         if self._watch is not None:
             self._watch.cancel()
+        self._stop_resting()
         self._transport = None
         self.answer()
         fallback = Ending(Cause.CONNECTION_LOST, str(exc) if exc else "closed without DISCONNECT")
@@ -109,7 +111,8 @@ class Link(asyncio.BufferedProtocol):
             self._transport.write(data)
 
     def listen(self) -> None:
-        """Read again after `deafen`."""
+        """Read again after `deafen` or `rest`."""
+        self._stop_resting()
         if not self._reading and self._transport is not None:
             self._reading = True
             self._heard_at = self._loop.time()
@@ -117,9 +120,16 @@ class Link(asyncio.BufferedProtocol):
 
     def deafen(self) -> None:
         """Stop reading; the broker sees the back-pressure."""
+        self._stop_resting()
         if self._reading and self._transport is not None:
             self._reading = False
             self._transport.pause_reading()
+
+    def rest(self, pause_s: float) -> None:
+        """Stop reading for a moment, so that the next read finds more than one message."""
+        if self._reading and self._transport is not None:
+            self.deafen()
+            self._resting = self._loop.call_later(pause_s, self.listen)
 
     def keep_alive(self, interval_s: float) -> None:
         """Watch the peer: ask after half the interval of silence, end after 1.5 intervals."""
@@ -153,6 +163,11 @@ class Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             self.part(ending, mqtt5.DisconnectReasonCode.NORMAL_DISCONNECTION)
             await self.ended
+
+    def _stop_resting(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
 
     def _check(self, interval_s: float) -> None:
         now = self._loop.time()

@@ -76,6 +76,7 @@ __all__ = [
 ]
 
 MAX_TOPIC_BYTES = 65_535
+REST_S = 0.002
 SUCCESS = 0
 SESSION_TAKEN_OVER = 142
 BUSY_CODES = frozenset({136, 137, 151, 159})  # unavailable, busy, quota, connection rate
@@ -223,8 +224,8 @@ class Session:
             return self._core.feed(data)
         finally:
             self._perform_events()
-            if self._arrival is not None and self._enough_arrived():
-                self._wake()
+            if self._arrival is not None:
+                self._serve_receiver()
             if self._core.congested:
                 self._adjust_reading()
 
@@ -429,6 +430,12 @@ class Session:
             return True
         return available > 0 and core.arrivals.stall.stalled(core.arrivals.owed)
 
+    def _serve_receiver(self) -> None:
+        if self._enough_arrived():
+            self._wake()
+        elif self._link is not None and not self._core.arrivals.stall.suspected:
+            self._link.rest(REST_S)
+
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_result(None)
@@ -451,13 +458,14 @@ class Session:
 
     async def _linger(self, linger_s: float, limit: int) -> None:
         arrivals = self._core.arrivals
-        if arrivals.stall.stalled(arrivals.owed):
-            arrivals.stall.note_use()
-            return
-        await self._arrivals(limit, timeout_s=linger_s / 2)
-        before = self._core.counters.received
-        await self._arrivals(limit, timeout_s=linger_s / 2)
-        if self._core.counters.received == before:
+        before = 0
+        for _ in range(2):
+            before = self._core.available
+            await self._arrivals(limit, timeout_s=linger_s / 2)
+            if self._enough_arrived():
+                arrivals.stall.note_wake(arrivals.owed)
+                return
+        if self._core.available == before:
             arrivals.stall.note_silence(arrivals.owed)
 
 

@@ -27,6 +27,11 @@ class StallEstimate:
         self._trust = FIRST_TRUST
         self._uses_left = 0
 
+    @property
+    def suspected(self) -> bool:
+        """Tell whether there is a guess at present."""
+        return self._limit is not None and self._uses_left > 0
+
     def observe(self, owed: int) -> None:
         """Note how many packets are unacknowledged now."""
         if owed <= self._peak:
@@ -49,8 +54,9 @@ class StallEstimate:
         """Tell whether waiting longer is useless until something is acknowledged."""
         if owed >= self._receive_max:
             return True
-        return self._limit is not None and self._uses_left > 0 and owed >= self._limit
+        return self.suspected and self._limit is not None and owed >= self._limit
 
-    def note_use(self) -> None:
-        """Note that a wait was cut short by the guess."""
-        self._uses_left -= 1
+    def note_wake(self, owed: int) -> None:
+        """Note that a wait ended before its time with `owed` packets unacknowledged."""
+        if self.suspected and self._limit is not None and owed >= self._limit:
+            self._uses_left -= 1
