@@ -1,0 +1,1 @@
+"""Step 1: (topic, payload) to readings, by ordered source rules."""

@@ -1,0 +1,76 @@
+"""Which assets and streams there are: names to dense indices, in order of first appearance."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.arrays import grown
+
+__all__ = ["Directory"]
+
+
+@dataclass(slots=True)
+class Directory:
+    """Assets and their streams (one stream is one channel of one asset)."""
+
+    assets: list[str] = field(default_factory=list)
+    channels: list[list[str]] = field(default_factory=list)
+    units: list[list[str]] = field(default_factory=list)
+    streams_of: list[list[int]] = field(default_factory=list)
+    stream_count: int = 0
+    width: NDArray[np.int32] = field(default_factory=lambda: np.zeros(16, np.int32))
+    """[assets]: streams of each asset."""
+    phase: NDArray[np.float64] = field(default_factory=lambda: np.zeros(16))
+    """[assets]: 0..1, spreads periodic work of many assets evenly over time."""
+    _asset_index: dict[str, int] = field(default_factory=dict)
+    _stream_index: list[dict[str, int]] = field(default_factory=list)
+
+    @property
+    def asset_count(self) -> int:
+        """Number of assets."""
+        return len(self.assets)
+
+    def asset(self, name: str) -> int:
+        """Return the index of an asset, adding it when new."""
+        found = self._asset_index.get(name)
+        return self._add_asset(name) if found is None else found
+
+    def find_asset(self, name: str) -> int | None:
+        """Return the index of an asset that has appeared, else None."""
+        return self._asset_index.get(name)
+
+    def stream(self, asset: int, channel: str, *, unit: str = "") -> int:
+        """Return the index of an asset's stream, adding it when new."""
+        found = self._stream_index[asset].get(channel)
+        return self._add_stream(asset, channel, unit) if found is None else found
+
+    def streams(self, asset: int) -> dict[str, int]:
+        """Return channel -> stream index of one asset; a live view, for reading only."""
+        return self._stream_index[asset]
+
+    def _add_asset(self, name: str) -> int:
+        index = len(self.assets)
+        self._asset_index[name] = index
+        self.assets.append(name)
+        self.channels.append([])
+        self.units.append([])
+        self.streams_of.append([])
+        self._stream_index.append({})
+        self.width = grown(self.width, index + 1)
+        self.phase = grown(self.phase, index + 1)
+        self.phase[index] = zlib.crc32(name.encode()) / 2**32
+        return index
+
+    def _add_stream(self, asset: int, channel: str, unit: str) -> int:
+        index = self.stream_count
+        self.stream_count += 1
+        self._stream_index[asset][channel] = index
+        self.channels[asset].append(channel)
+        self.units[asset].append(unit)
+        self.streams_of[asset].append(index)
+        self.width[asset] += 1
+        return index

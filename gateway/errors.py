@@ -1,0 +1,23 @@
+"""Errors of the gateway: bad configuration (theirs) and refused models or payloads."""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "GatewayError", "ModelRefusedError"]
+
+
+class GatewayError(Exception):
+    """Root of the package's errors."""
+
+
+class ConfigError(GatewayError):
+    """The configuration cannot be used; names the file, the line and the key."""
+
+
+class ModelRefusedError(GatewayError):
+    """A model that will not serve; `reason` is a short code, the text names both sides."""
+
+    def __init__(self, name: str, reason: str, detail: str) -> None:
+        super().__init__(f"{name}: {reason}: {detail}")
+        self.name = name
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,108 @@
+"""Takes models in from the cloud: manifest, chunks, checks, then onto the shelf."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from gateway.errors import ModelRefusedError
+from gateway.models.shelf import Shelf, keep_blocking, load_blocking
+from gateway.models.transfer import Transfer
+from gateway.score.scorer import Scorer
+from wire.codec import decode_json
+from wire.errors import MessageError
+from wire.messages import ModelManifest, ModelTarget
+from wire.mqtt import Session
+from wire.topics import BlobTopic, MetaTopic, Topics
+
+__all__ = ["MANIFEST_ROLE", "Receiver"]
+
+log = structlog.get_logger("vedette.gateway")
+
+MANIFEST_ROLE = "targets"
+
+
+class Receiver:
+    """Shell around `Transfer`: subscribes, loads in a thread, and says when the shelf changed."""
+
+    def __init__(
+        self,
+        session: Session,
+        topics: Topics,
+        shelf: Shelf,
+        *,
+        folder: Path,
+        most_rows: int,
+        changed: Callable[[], None],
+    ) -> None:
+        self.session = session
+        self.topics = topics
+        self.shelf = shelf
+        self.folder = folder
+        self.most_rows = most_rows
+        self.changed = changed
+        self.transfer = Transfer(
+            {scorer.card.id: scorer.card.version for scorer in shelf.scorers.values()}
+        )
+        self._messages: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """Hand over a message of a models topic."""
+        self._messages.put_nowait((topic, payload))
+
+    async def run(self) -> None:
+        """Serve for ever; a refused model is noted, and what serves goes on serving."""
+        await self.session.subscribe(self.topics.meta(MANIFEST_ROLE))
+        while True:
+            topic, payload = await self._messages.get()
+            try:
+                await self._take(topic, payload)
+            except MessageError as error:
+                self._refuse(ModelRefusedError("manifest", error.reason, error.detail))
+            except ModelRefusedError as error:
+                self._refuse(error)
+
+    async def _take(self, topic: str, payload: bytes) -> None:
+        match self.topics.parse(topic):
+            case MetaTopic(role) if role == MANIFEST_ROLE and payload:
+                manifest = decode_json(payload, ModelManifest)
+                for target in self.transfer.announce(manifest):
+                    await self.session.subscribe(self.topics.blob_chunks(target.sha256))
+            case BlobTopic(sha256, chunk):
+                await self._take_chunk(sha256, chunk, payload)
+            case _:
+                return
+
+    async def _take_chunk(self, sha256: str, chunk: int, payload: bytes) -> None:
+        fetching = sha256 in self.transfer.partial
+        try:
+            done = self.transfer.receive(sha256, chunk, payload)
+            if done is not None:
+                await self._install(*done)
+        finally:
+            if fetching and sha256 not in self.transfer.partial:
+                await self.session.unsubscribe(self.topics.blob_chunks(sha256))
+
+    async def _install(self, target: ModelTarget, data: bytes) -> None:
+        name = f"{target.id} {target.version}"
+        scorer = await asyncio.to_thread(load_blocking, data, name=name, most_rows=self.most_rows)
+        _expect_same(target, scorer, name)
+        await asyncio.to_thread(keep_blocking, scorer.file, self.folder)
+        self.shelf.place(scorer)
+        self.changed()
+        log.info("model in service", model=name, sha256=target.sha256)
+
+    def _refuse(self, error: ModelRefusedError) -> None:
+        self.shelf.refuse(error)
+        self.changed()
+        log.warning("model refused", reason=str(error))
+
+
+def _expect_same(target: ModelTarget, scorer: Scorer, name: str) -> None:
+    got = (scorer.card.id, scorer.card.version)
+    if got != (target.id, target.version):
+        detail = f"expected a card of {target.id} {target.version}, got {got[0]} {got[1]}"
+        raise ModelRefusedError(name, "card", detail)

@@ -1,0 +1,245 @@
+"""The gateway's shell: sessions, the clock, signals. Everything that decides is elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import secrets
+import signal
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import structlog
+
+from gateway.config import BrokerSection, Config
+from gateway.edge import Edge
+from gateway.errors import ConfigError
+from gateway.lane import Lane
+from gateway.models.receiver import Receiver
+from gateway.models.shelf import BUNDLED, Shelf, load_blocking, load_folder_blocking
+from gateway.outbox import Entry, Outbox
+from wire.codec import encode_json
+from wire.messages import GatewayStatus
+from wire.mqtt import ConnectionState, Disconnected, Endpoint, Session, Will
+
+__all__ = ["Service", "open_shelf_blocking", "run"]
+
+log = structlog.get_logger("vedette.gateway")
+
+LINGER_S = 0.002
+BATCH_MESSAGES = 1024
+TICK_S = 1.0
+STATUS_TICKS = 5
+DRAIN_S = 10.0
+
+
+async def run(config: Config, *, folder: Path) -> None:
+    """Run until SIGTERM or SIGINT; model paths are relative to `folder`.
+
+    Starts without a broker and goes on when one goes away. Raises ConfigError.
+    """
+    models = folder / config.models.directory
+    shelf = await asyncio.to_thread(open_shelf_blocking, models, config)
+    edge = Edge(config, shelf, epoch=secrets.token_hex(4))
+    site = _session(config, config.site, folder, role="site")
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(site.background())
+        uplink = site
+        if config.uplink is not None:
+            uplink = _session(config, config.uplink, folder, role="uplink")
+            await stack.enter_async_context(uplink.background())
+        service = Service(config, edge, Links(site, uplink), models)
+        gc.collect()
+        gc.freeze()
+        await service.run()
+
+
+def open_shelf_blocking(models: Path, config: Config) -> Shelf:
+    """Load the bundled model and those of the folder."""
+    rows = config.summaries.most_readings
+    shelf = Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=rows))
+    load_folder_blocking(shelf, models, most_rows=rows)
+    for reason in shelf.refused:
+        log.warning("model refused", reason=reason)
+    return shelf
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The session with the site's sensors and the one with the cloud; often the same."""
+
+    site: Session
+    uplink: Session
+
+
+class Service:
+    """Moves messages between the sessions and the edge."""
+
+    def __init__(self, config: Config, edge: Edge, links: Links, models: Path) -> None:
+        self.config = config
+        self.edge = edge
+        self.links = links
+        limit = int(config.outbox.limit_mb * 1e6)
+        self.lanes = [Lane(session, Outbox(limit)) for session in _distinct(links)]
+        self.receiver = Receiver(
+            links.uplink,
+            edge.topics,
+            edge.shelf,
+            folder=models,
+            most_rows=config.summaries.most_readings,
+            changed=self._models_changed,
+        )
+        self._started = time.monotonic()
+        self._last_input = time.monotonic()
+        self._flushed = True
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until told to stop; then let everything go up, say goodbye and return."""
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(name, self._stop.set)
+        async with asyncio.TaskGroup() as group:
+            intake = [
+                group.create_task(self._take_in(session), name="intake")
+                for session in _distinct(self.links)
+            ]
+            others = [group.create_task(lane.run(), name="lane") for lane in self.lanes]
+            others.append(group.create_task(self._keep_time(), name="clock"))
+            others.append(group.create_task(self._subscribe(), name="subscribe"))
+            if self.config.models.pushed == "accept":
+                others.append(group.create_task(self.receiver.run(), name="models"))
+            await self._stop.wait()
+            for task in intake:
+                task.cancel()
+            await self._leave()
+            for task in others:
+                task.cancel()
+
+    async def _subscribe(self) -> None:
+        await self.links.site.subscribe(*(rule.match for rule in self.config.sources))
+        await self.links.uplink.subscribe(self.edge.topics.commands(self.edge.gateway))
+        self._send([self._status("online")])
+
+    async def _take_in(self, session: Session) -> None:
+        while True:
+            inbound = await session.receive(linger_s=LINGER_S, limit=BATCH_MESSAGES)
+            entries = self.edge.take(inbound.packets, arrival_ms=time.time() * 1000)
+            self._last_input, self._flushed = time.monotonic(), False
+            if entries:
+                self._send(entries)
+            session.acknowledge(inbound)
+            if self.edge.decoder.inbox:
+                self._sort_inbox()
+
+    def _sort_inbox(self) -> None:
+        for topic, payload in self.edge.decoder.inbox:
+            if topic.startswith(f"{self.edge.topics.root}/models/"):
+                self.receiver.put(topic, payload)
+        self.edge.decoder.inbox.clear()
+
+    async def _keep_time(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK_S)
+            ticks += 1
+            self._send(self.edge.tick())
+            idle = time.monotonic() - self._last_input
+            if not self._flushed and idle > self.config.summaries.idle_s:
+                self._flushed = True
+                self._send(self.edge.flush())
+            if ticks % STATUS_TICKS == 0:
+                self._send([self._status("online")])
+
+    async def _leave(self) -> None:
+        self._send(self.edge.flush())
+        self._send([self._status("offline")])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_S):
+                for lane in self.lanes:
+                    await lane.drained()
+
+    def _send(self, entries: Iterable[Entry]) -> None:
+        """Alerts and presence to every broker, bulk to the cloud's only."""
+        entries = list(entries)
+        self.lanes[-1].extend(entries)
+        for lane in self.lanes[:-1]:
+            lane.extend(entry for entry in entries if entry.kind not in {"summaries", "excerpts"})
+
+    def _models_changed(self) -> None:
+        self.edge.install()
+        self._send([self._status("online")])
+
+    def _status(self, presence: str) -> Entry:
+        edge, lane = self.edge, self.lanes[-1]
+        directory = edge.pipeline.directory
+        status = GatewayStatus(
+            gateway=edge.gateway,
+            presence="online" if presence == "online" else "offline",
+            version=version("vedette"),
+            epoch=edge.epoch,
+            time_ms=round(time.time() * 1000),
+            uptime_s=round(time.monotonic() - self._started, 1),
+            assets=directory.asset_count,
+            streams=directory.stream_count,
+            readings=edge.ledger.readings(),
+            messages={"decoded": edge.ledger.decoded, "quarantined": edge.ledger.quarantined},
+            rejected=dict(sorted(edge.ledger.rejected.items())),
+            last_rejection=edge.ledger.last_rejection,
+            models=edge.model_status(),
+            refused_models=tuple(edge.shelf.refused),
+            outbox={
+                "count": lane.outbox.pending,
+                "bytes": lane.outbox.size_bytes,
+                "dropped": lane.outbox.dropped,
+                "refused": lane.refused,
+            },
+            bytes_up=dict(lane.outbox.sent_bytes),
+            rss_mb=round(psutil.Process().memory_info().rss / 1e6, 1),
+        )
+        topic = edge.topics.gateway(edge.gateway, "status")
+        return Entry("status", topic, encode_json(status), retain=True)
+
+
+def _distinct(links: Links) -> list[Session]:
+    return [links.site] if links.site is links.uplink else [links.site, links.uplink]
+
+
+def _session(config: Config, section: BrokerSection, folder: Path, *, role: str) -> Session:
+    gateway = config.gateway.id
+    topic = config.topics.gateway(gateway, "status")
+    will = Will(topic, encode_json(GatewayStatus(gateway=gateway, presence="offline")))
+    given = {"username": section.username, "password": _password(section, folder)}
+    files = {"ca_file": section.ca_file, "cert_file": section.cert_file}
+    files["key_file"] = section.key_file
+    endpoint = Endpoint.from_url(
+        section.url,
+        client_id=gateway if role == "site" else f"{gateway}-{role}",
+        keep_alive_s=section.keep_alive_s,
+        will=will,
+        **{name: value for name, value in given.items() if value is not None},
+        **{name: folder / path for name, path in files.items() if path is not None},
+    )
+    return Session(endpoint, on_state=lambda state: _tell(role, state))
+
+
+def _password(section: BrokerSection, folder: Path) -> str | None:
+    if section.password_file is None:
+        return None
+    path = folder / section.password_file
+    try:
+        return path.read_text(encoding="utf-8").splitlines()[0]
+    except (OSError, IndexError) as error:
+        raise ConfigError(f"password_file: expected a readable file {path}: {error}") from None
+
+
+def _tell(role: str, state: ConnectionState) -> None:
+    if isinstance(state, Disconnected):
+        log.warning("broker lost", role=role, state=str(state))
+    else:
+        log.info("broker", role=role, state=str(state))

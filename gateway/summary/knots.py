@@ -1,0 +1,81 @@
+"""Swinging-door compression: few straight lines that stay within a bound of every reading.
+
+E. H. Bristol, "Swinging door trending: adaptive trend recording?", ISA 1990. The bound follows
+each stream's own noise; where even that needs too many knots it is doubled, and always stated.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MAX_KNOTS", "choose_bound", "reconstruct", "swing", "trend"]
+
+MAX_KNOTS = 24
+NOISE_FACTOR = 4.0
+SPAN_SHARE = 0.01
+
+
+def trend(
+    times_us: NDArray[np.int64], values: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], float]:
+    """Choose knots for [n] readings with rising times.
+
+    Returns their indices (first and last included, at most MAX_KNOTS) and the bound, in the unit
+    of the values, on the distance of any reading from the line between its neighbouring knots.
+    """
+    seconds = (times_us - times_us[0]) / 1e6
+    exact = values.astype(np.float64)
+    bound = choose_bound(exact)
+    while True:
+        knots = swing(seconds, exact, bound=bound)
+        if knots.size <= MAX_KNOTS:
+            break
+        bound *= 2
+    distance = np.abs(exact - np.interp(seconds, seconds[knots], exact[knots])).max()
+    return knots, float(np.nextafter(np.float32(distance), np.float32(np.inf)))
+
+
+def choose_bound(values: NDArray[np.float64]) -> float:
+    """1 % of the span, or four times the noise (MAD of second differences) if that is more."""
+    span = float(values.max()) - float(values.min())
+    if values.size < 3:
+        return span * SPAN_SHARE
+    second = np.abs(np.diff(values, 2))
+    noise = float(np.median(second)) / 0.6745 / math.sqrt(6.0)
+    return max(span * SPAN_SHARE, NOISE_FACTOR * noise)
+
+
+def swing(
+    seconds: NDArray[np.float64], values: NDArray[np.float64], *, bound: float
+) -> NDArray[np.int64]:
+    """Return indices of knots such that every reading is within `bound` of the line."""
+    knots, start, size = [0], 0, values.size
+    while start < size - 1:
+        end = _reach(seconds[start:], values[start:], bound) + start
+        knots.append(end)
+        start = end
+    return np.array(knots, np.int64)
+
+
+def reconstruct(
+    times_us: NDArray[np.int64], knot_us: NDArray[np.int64], knot_value: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Values of the trend at `times_us`; both times count from the same zero."""
+    return np.interp(times_us.astype(np.float64), knot_us.astype(np.float64), knot_value)
+
+
+def _reach(seconds: NDArray[np.float64], values: NDArray[np.float64], bound: float) -> int:
+    """Return the furthest reading whose straight line from the first passes all between."""
+    run = np.maximum(seconds[1:] - seconds[0], 1e-9)  # readings may share a time stamp
+    rise = values[1:] - values[0]
+    slope = rise / run
+    lowest = np.maximum.accumulate((rise - bound) / run)
+    highest = np.minimum.accumulate((rise + bound) / run)
+    fits = (slope >= lowest) & (slope <= highest)
+    closed = np.flatnonzero(lowest > highest)
+    limit = int(closed[0]) if closed.size else fits.size
+    reachable = np.flatnonzero(fits[: limit or 1])
+    return int(reachable[-1]) + 1 if reachable.size else 1

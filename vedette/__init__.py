@@ -1,0 +1,5 @@
+"""The front door: command line, demo, and the client for alert subscribers."""
+
+from vedette.subscribe import subscribe
+
+__all__ = ["subscribe"]

@@ -1,0 +1,121 @@
+"""`vedette gateway`: run it, check its configuration, see how it does."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiomqtt
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gateway.config import Config, load_config
+from gateway.errors import ConfigError
+from vedette.client import open_client
+from wire.codec import decode_json
+from wire.messages import GatewayStatus
+
+__all__ = ["app"]
+
+FINDING, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 3, 4
+STATUS_WAIT_S = 5.0
+
+app = typer.Typer(no_args_is_help=True, help="Run, check and watch a gateway.")
+errors = Console(stderr=True, highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file; default: built-in settings.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+@app.command()
+def run(*, config: ConfigOption = None) -> None:
+    """Run until Ctrl-C or SIGTERM. The process becomes `python -m gateway`, which is lighter."""
+    given = ["--config", str(config)] if config else []
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "gateway", *given])  # noqa: S606 - ourselves
+
+
+@app.command()
+def check(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Read the configuration and say what is in force; exit code 3 when it cannot be used."""
+    settings = msgspec.to_builtins(_load(config))
+    if json_:
+        typer.echo(json.dumps(settings))
+        return
+    for section, values in settings.items():
+        typer.echo(f"{section}: {json.dumps(values)}")
+
+
+@app.command()
+def status(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
+    """Show presence, ledger and models; exit code 1 when the gateway is not online."""
+    settings = _load(config)
+    try:
+        found = asyncio.run(_fetch(settings))
+    except aiomqtt.MqttError as error:
+        errors.print(f"broker {settings.site.url}: {error}. Is it running? See --config.")
+        raise typer.Exit(BROKER_UNREACHABLE) from None
+    if found is None:
+        errors.print(f"{settings.gateway.id}: expected a retained status, got none. Has it run?")
+        raise typer.Exit(FINDING)
+    if json_:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        _show(found)
+    raise typer.Exit(0 if found.presence == "online" else FINDING)
+
+
+def _load(path: Path | None) -> Config:
+    try:
+        return load_config(path) if path else Config()
+    except ConfigError as error:
+        errors.print(str(error))
+        raise typer.Exit(BAD_CONFIGURATION) from None
+
+
+async def _fetch(config: Config) -> GatewayStatus | None:
+    topic = config.topics.gateway(config.gateway.id, "status")
+    async with open_client(config.site.url) as client:
+        await client.subscribe(topic, qos=1)
+        try:
+            async with asyncio.timeout(STATUS_WAIT_S):
+                message = await anext(aiter(client.messages))
+        except TimeoutError:
+            return None
+    return decode_json(bytes(message.payload), GatewayStatus)
+
+
+def _show(found: GatewayStatus) -> None:
+    console = Console()
+    console.print(f"[bold]{found.gateway}[/] is {found.presence}, version {found.version}")
+    console.print(f"{found.assets} assets, {found.streams} streams, {found.rss_mb} MB")
+    for title, counts in _ledgers(found).items():
+        console.print(f"{title}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+    if found.last_rejection:
+        console.print(f"last rejection: {found.last_rejection}", markup=False)
+    table = Table("model", "version", "role", "assets", "scored")
+    for model in found.models:
+        cells = (model.version, model.role, model.assets, f"{model.scored:,}")
+        table.add_row(model.id, *(str(cell) for cell in cells))
+    console.print(table)
+    for reason in found.refused_models:
+        console.print(f"refused model: {reason}", markup=False)
+
+
+def _ledgers(found: GatewayStatus) -> dict[str, dict[str, Any]]:
+    ledgers = {
+        "readings": found.readings,
+        "messages": found.messages,
+        "rejected": found.rejected,
+        "outbox": found.outbox,
+        "bytes up": found.bytes_up,
+    }
+    return {title: counts for title, counts in ledgers.items() if counts}
