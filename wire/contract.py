@@ -340,7 +340,7 @@ def _check_calibration(calibration: Calibration) -> None:
     _expect("calibration", fits, "2 or more finite scores, one p each", (scores.size, p.size))
     rising = bool((scores[1:] > scores[:-1]).all())
     _expect("calibration", rising, "rising scores", f"{scores[:4]}...")
-    falling = bool((p[1:] < p[:-1]).all()) and 0 < p[-1] and p[0] <= 1
+    falling = bool((p[1:] < p[:-1]).all()) and p[-1] > 0 and p[0] <= 1
     _expect("calibration", falling, "falling p in (0, 1]", f"{p[:4]}...{p[-1]}")
     _expect("calibration", 0 <= calibration.xi <= 1, "xi in 0..1", calibration.xi)
     finite = 0 < calibration.beta < float("inf")
