@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, Select, select, update
+from sqlalchemy import Connection, Engine, RowMapping, Select, select, update
 
 from cloud.database import upsert
 from cloud.errors import RegistryError
@@ -89,7 +89,7 @@ class Registry:
         """Return every registered version, by name and version."""
         with self._engine.connect() as connection:
             found = connection.execute(_versions().order_by(models.c.model, models.c.version))
-            return [_registered(row) for row in found]
+            return [_registered(row) for row in found.mappings()]
 
     def champions(self) -> list[Registered]:
         """Return the champions, by name."""
@@ -126,7 +126,7 @@ class Registry:
             models.c.withdrawn.is_(False), models.c.version < champions.c.version
         )
         with self._engine.connect() as connection:
-            found = [_registered(row) for row in connection.execute(query)]
+            found = [_registered(row) for row in connection.execute(query).mappings()]
         in_force = {champion.sha256 for champion in self.champions()}
         return [version for version in found if version.sha256 not in in_force]
 
@@ -153,8 +153,8 @@ def _versions() -> Select[Any]:
     ).select_from(joined)
 
 
-def _registered(row: Row[Any]) -> Registered:
-    return Registered(*row[:-1], champion=row.champion == row.version)
+def _registered(row: RowMapping) -> Registered:
+    return Registered(**{**row, "champion": row["champion"] == row["version"]})
 
 
 def _check_digest(connection: Connection, model: ModelFile) -> None:

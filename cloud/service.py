@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from cloud.database import open_database
@@ -77,7 +78,7 @@ class CloudService:
     async def _ingest(self, session: Session) -> None:
         while True:
             inbound = await session.receive(linger_s=LINGER_S, limit=BATCH)
-            result = await self._in_writer(lambda batch=inbound: self._write(batch))
+            result = await self._in_writer(partial(self._write, inbound))
             session.acknowledge(inbound)
             self._counts += result.counts
             await self._tell_stored(session, result)
@@ -129,7 +130,7 @@ class CloudService:
             self._emit({"event": "not_trained", "id": model_id(group.channels), "why": str(error)})
         else:
             await self._in_writer(
-                lambda: keep(training, registry=self._registry, clock_us=clock_us)
+                partial(keep, training, registry=self._registry, created_us=clock_us())
             )
             for fields in describe(training):
                 self._emit({"event": "trained", **fields})
@@ -147,14 +148,14 @@ class CloudService:
         registry = self._registry
         champions = await self._in_writer(registry.champions)
         for champion in champions:
-            model = await self._in_writer(lambda sha256=champion.sha256: registry.load(sha256))
+            model = await self._in_writer(partial(registry.load, champion.sha256))
             await publish_all(session, chunk_publishes(model, topics=topics))
         version = await self._in_writer(registry.manifest_version)
         manifest = manifest_publish(champions, version=version, topics=topics)
         await publish_all(session, [manifest])
         for entry in (superseded := await self._in_writer(registry.superseded)):
             await publish_all(session, clearings(entry, topics=topics))
-        await self._in_writer(lambda: registry.mark_withdrawn(superseded))
+        await self._in_writer(partial(registry.mark_withdrawn, superseded))
         self._emit(
             {
                 "event": "pushed",

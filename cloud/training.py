@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from cloud.groups import Group, join_excerpts, model_id, shards
@@ -40,10 +39,10 @@ def fit_group(
     return Training(group, tuple(models), group.total_rows, time.perf_counter() - began_s)
 
 
-def keep(training: Training, *, registry: Registry, clock_us: Callable[[], int]) -> None:
+def keep(training: Training, *, registry: Registry, created_us: int) -> None:
     """Register the models of a training and make them champions."""
     for model in training.models:
-        registry.register(model, rows=training.rows, created_us=clock_us())
+        registry.register(model, rows=training.rows, created_us=created_us)
         registry.promote(model.card.id, version=model.card.version)
 
 

@@ -14,23 +14,26 @@ __all__ = ["alert_rule", "calibrate"]
 
 LEVELS = 24
 TAIL_COUNT = 50
+TAIL_SHARE = 1000
 MAX_XI = 0.5
 MIN_BETA = 1e-3
 DIGITS = 5
 
 
-def calibrate(scores: NDArray[Any], *, tail: int = TAIL_COUNT) -> Calibration:
+def calibrate(scores: NDArray[Any]) -> Calibration:
     """Calibrate on scores of normal operation that the model was not fitted on (no unit).
 
-    p = (number above + 1) / (n + 1) (conformal p-value, Vovk et al. 2005) down to the `tail`
-    highest scores; their excesses fit a generalised Pareto distribution by the method of moments
+    p = (number above + 1) / (n + 1) (conformal p-value, Vovk et al. 2005) down to the
+    highest 1/1000 of the scores, at least 50; the excesses of those fit a generalised Pareto
+    distribution by the method of moments
     (Hosking and Wallis 1987). Raises TrainingError for fewer than 20 finite scores.
     """
     ordered = np.sort(np.asarray(scores, np.float64).reshape(-1))
     ordered = ordered[np.isfinite(ordered)]
     if ordered.size < 20:
         raise TrainingError(f"expected 20 or more scores to calibrate on, got {ordered.size}")
-    above = _counts_above(ordered.size, min(tail, ordered.size // 10 + 1))
+    tail = max(ordered.size // TAIL_SHARE, min(TAIL_COUNT, ordered.size // 10 + 1))
+    above = _counts_above(ordered.size, tail)
     knots = np.array([_rounded(ordered[ordered.size - 1 - count]) for count in above])
     p = np.array([_rounded((count + 1) / (ordered.size + 1)) for count in above])
     knots, p = _distinct(knots, p)
