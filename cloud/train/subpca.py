@@ -61,6 +61,18 @@ class FleetSettings:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Scaled:
+    """Rows with the scaling that applies to them."""
+
+    history: AssetHistory
+    scaling: Scaling
+
+    def raw_scores(self, subspaces: Subspaces, index: int, *, window: int) -> Array:
+        windows = self.scaling.windows(self.history, window)
+        return raw_scores(windows, basis=subspaces.basis[index], shrink=subspaces.shrink[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Fit:
     """One asset: everything that goes into the tables, and its scores on unseen rows."""
 
@@ -153,7 +165,8 @@ def _fit_all(histories: Sequence[AssetHistory], *, window: int, components: int)
     size = window * len(histories[0].channels)
     if not components:
         probe = histories[:: max(len(histories) // PROBE_ASSETS, 1)]
-        components = explaining_components(_moments(probe, window=window))
+        scaled = [_Scaled(history, fit_scaling(history)) for history in probe]
+        components = explaining_components(_moments(scaled, window=window))
     chunk = max(MOMENT_BYTES // (8 * size * size), 1)
     return [
         fit
@@ -164,30 +177,25 @@ def _fit_all(histories: Sequence[AssetHistory], *, window: int, components: int)
 
 def _fit_chunk(histories: Sequence[AssetHistory], *, window: int, k: int) -> Iterator[_Fit]:
     cuts = [history.cut(int(history.rows * HEAD_SHARE)) for history in histories]
-    heads = [head for head, _ in cuts]
+    heads = [_Scaled(head, fit_scaling(head)) for head, _ in cuts]
+    wholes = [_Scaled(history, fit_scaling(history)) for history in histories]
     early = fit_subspaces(_moments(heads, window=window), components=k)
-    final = fit_subspaces(_moments(histories, window=window), components=k)
-    for index, (history, (head, tail)) in enumerate(zip(histories, cuts, strict=True)):
-        usual, unseen = _scores(head, tail, early, index, window=window)
-        usual, _ = _scores(history, tail, final, index, window=window)
-        scaling = fit_scaling(history)
-        yield _Fit(scaling, final.basis[index], final.shrink[index], usual, unseen)
+    final = fit_subspaces(_moments(wholes, window=window), components=k)
+    for index, (head, whole, (_, tail)) in enumerate(zip(heads, wholes, cuts, strict=True)):
+        seen = head.raw_scores(early, index, window=window)
+        unseen = _Scaled(tail, head.scaling).raw_scores(early, index, window=window)
+        usual = _usual(whole.raw_scores(final, index, window=window))
+        basis, shrink = final.basis[index], final.shrink[index]
+        yield _Fit(whole.scaling, basis, shrink, usual, unseen / _usual(seen))
 
 
-def _moments(histories: Sequence[AssetHistory], *, window: int) -> Array:
-    windows = (fit_scaling(history).windows(history, window) for history in histories)
-    return np.stack([part.T @ part / part.shape[0] for part in windows])
+def _moments(parts: Sequence[_Scaled], *, window: int) -> Array:
+    windows = (part.scaling.windows(part.history, window) for part in parts)
+    return np.stack([flat.T @ flat / flat.shape[0] for flat in windows])
 
 
-def _scores(
-    seen: AssetHistory, unseen: AssetHistory, subspaces: Subspaces, index: int, *, window: int
-) -> tuple[float, Array]:
-    """Return the usual raw score on `seen` and the scores on `unseen` in units of it."""
-    scaling = fit_scaling(seen)
-    space = {"basis": subspaces.basis[index], "shrink": subspaces.shrink[index]}
-    raw = raw_scores(scaling.windows(seen, window), **space)
-    usual = max(float(np.quantile(raw, USUAL)), RAW_FLOOR)
-    return usual, raw_scores(scaling.windows(unseen, window), **space) / usual
+def _usual(raw: Array) -> float:
+    return max(float(np.quantile(raw, USUAL)), RAW_FLOOR)
 
 
 def _tables(fits: Sequence[_Fit], *, window: int) -> FleetTables:

@@ -67,7 +67,8 @@ def fit_scaling(history: AssetHistory) -> Scaling:
     values = np.concatenate(history.segments).astype(np.float64)
     values[~np.isfinite(values)] = np.nan
     values[:, np.isnan(values).all(axis=0)] = 0.0
-    low, centre, high = np.nanpercentile(values, [25, 50, 75], axis=0)
+    percentile = np.nanpercentile if np.isnan(values).any() else np.percentile
+    low, centre, high = percentile(values, [25, 50, 75], axis=0)
     spread = (high - low) / 1.349
     spread = np.maximum(spread, np.nanstd(np.clip(values, -1e150, 1e150), axis=0) / 3)
     level = np.abs(centre)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from cloud.train.history import AssetHistory
 from wire.blocks import SKETCH_POINTS, ExcerptBlock, SummaryBlock, SummaryColumns
+from wire.codec import encode_json
 from wire.contract import ModelFile
+from wire.messages import Alert, AlertChannel, AlertEvent, ModelRef
 
 CHANNELS = ("flow", "pressure", "temperature")
 
@@ -66,3 +70,34 @@ def summary(seq: int, *, rows: int = 2, epoch: str = "e1") -> SummaryBlock:
         sketch=np.zeros((rows, SKETCH_POINTS), np.uint8),
     )
     return SummaryBlock("g1", epoch, seq, ("pump-0",), ("flow",), columns)
+
+
+def alert_payload(
+    alertid: str, state: Literal["opened", "closed"], *, last_ms: float = 1.0
+) -> bytes:
+    """A phase of an alert about pump-0, as gateway g1 sends it."""
+    alert = Alert(
+        gateway="g1",
+        asset="pump-0",
+        state=state,
+        severity="warning",
+        start_ms=1.0,
+        peak_ms=1.0,
+        last_ms=last_ms,
+        rows=3,
+        score=9.0,
+        p=1e-6,
+        threshold_p=1e-4,
+        model=ModelRef("robust", 1),
+        channels=(AlertChannel("flow", 1.0, 9.0),),
+        text="flow is unusual",
+    )
+    event = AlertEvent(
+        id=f"{alertid}/{state}",
+        source="vedette/g1",
+        time="2026-01-01T00:00:00Z",
+        data=alert,
+        alertid=alertid,
+        subject="pump-0",
+    )
+    return encode_json(event)

@@ -36,6 +36,7 @@ from wire.topics import DEFAULT_ROOT, Topics
 __all__ = ["app"]
 
 FINDING, USAGE, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 2, 3, 4
+CONNECT_S = 5.0
 DEFAULTS = RetrainPolicy()
 FLEET = FleetSettings()
 
@@ -72,7 +73,7 @@ def run_command(
     """Take in what gateways send, retrain, and push better models; runs until Ctrl-C."""
     with reported_errors():
         settings = CloudSettings(
-            endpoint=Endpoint.from_url(broker, client_id=client_id),
+            endpoint=Endpoint.from_url(broker, client_id=client_id, connect_timeout_s=CONNECT_S),
             database_url=database_url(database),
             topics=Topics(root),
             policy=RetrainPolicy(min_rows=min_rows, interval_s=retrain_interval),
