@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
-
-import structlog
 
 from gateway.outbox import Entry, Outbox
 from wire.mqtt import MqttError, Session, SessionClosedError
 
 __all__ = ["Lane"]
 
-log = structlog.get_logger("vedette.gateway")
+log = logging.getLogger("vedette.gateway")
 
 WINDOW = 64
 """Publications on their way at a time."""
@@ -60,7 +59,7 @@ class Lane:
             return
         except MqttError as error:
             self.refused += 1
-            log.warning("publish refused", topic=entry.topic, reason=str(error))
+            log.warning("publish refused: %s %s", entry.topic, str(error))
         else:
             self.outbox.published(entry)
 

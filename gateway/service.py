@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import secrets
 import signal
 import time
@@ -14,7 +15,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import psutil
-import structlog
 
 from gateway.config import BrokerSection, Config
 from gateway.edge import Edge
@@ -29,7 +29,7 @@ from wire.mqtt import ConnectionState, Disconnected, Endpoint, Session, Will
 
 __all__ = ["Service", "open_shelf_blocking", "run"]
 
-log = structlog.get_logger("vedette.gateway")
+log = logging.getLogger("vedette.gateway")
 
 LINGER_S = 0.002
 BATCH_MESSAGES = 1024
@@ -65,7 +65,7 @@ def open_shelf_blocking(models: Path, config: Config) -> Shelf:
     shelf = Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=rows))
     load_folder_blocking(shelf, models, most_rows=rows)
     for reason in shelf.refused:
-        log.warning("model refused", reason=reason)
+        log.warning("model refused: %s", reason)
     return shelf
 
 
@@ -96,6 +96,7 @@ class Service:
         )
         self._started = time.monotonic()
         self._last_input = time.monotonic()
+        self._last_status = time.monotonic()
         self._flushed = True
         self._stop = asyncio.Event()
 
@@ -153,7 +154,8 @@ class Service:
             if not self._flushed and idle > self.config.summaries.idle_s:
                 self._flushed = True
                 self._send(self.edge.flush())
-            if ticks % STATUS_TICKS == 0:
+            paused = idle > TICK_S and self._last_input > self._last_status
+            if paused or ticks % STATUS_TICKS == 0:
                 self._send([self._status("online")])
 
     async def _leave(self) -> None:
@@ -177,6 +179,7 @@ class Service:
 
     def _status(self, presence: str) -> Entry:
         edge, lane = self.edge, self.lanes[-1]
+        self._last_status = time.monotonic()
         directory = edge.pipeline.directory
         status = GatewayStatus(
             gateway=edge.gateway,
@@ -240,6 +243,6 @@ def _password(section: BrokerSection, folder: Path) -> str | None:
 
 def _tell(role: str, state: ConnectionState) -> None:
     if isinstance(state, Disconnected):
-        log.warning("broker lost", role=role, state=str(state))
+        log.warning("broker lost: %s %s", role, str(state))
     else:
-        log.info("broker", role=role, state=str(state))
+        log.info("broker: %s %s", role, str(state))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from pathlib import Path
-
-import structlog
 
 from gateway.errors import ModelRefusedError
 from gateway.models.shelf import Shelf, keep_blocking, load_blocking
@@ -20,7 +19,7 @@ from wire.topics import BlobTopic, MetaTopic, Topics
 
 __all__ = ["MANIFEST_ROLE", "Receiver"]
 
-log = structlog.get_logger("vedette.gateway")
+log = logging.getLogger("vedette.gateway")
 
 MANIFEST_ROLE = "targets"
 
@@ -93,12 +92,12 @@ class Receiver:
         await asyncio.to_thread(keep_blocking, scorer.file, self.folder)
         self.shelf.place(scorer)
         self.changed()
-        log.info("model in service", model=name, sha256=target.sha256)
+        log.info("model in service: %s %s", name, target.sha256)
 
     def _refuse(self, error: ModelRefusedError) -> None:
         self.shelf.refuse(error)
         self.changed()
-        log.warning("model refused", reason=str(error))
+        log.warning("model refused: %s", str(error))
 
 
 def _expect_same(target: ModelTarget, scorer: Scorer, name: str) -> None:
