@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count as counted
 
-import psutil  # type: ignore[import-untyped]  # it ships no types
+import psutil
 
 from sensors.encoder import SourceEncoder
 from sensors.publisher import Publisher

@@ -22,14 +22,16 @@ VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv3
 PUBLISHES_BETWEEN_LOOPS = 32
 REFUSED_FROM = 128
 BACKOFF_CAP_S = 2.0
+MAX_PACKET_BYTES = 268_435_460  # MQTT 5, 1.5.5
+HEADER_BYTES = 10  # of a PUBLISH without properties, at most
 
 
 class Publisher:
     """A context manager that publishes at QoS 1; leaving it waits for every acknowledgement.
 
     `window` bounds the unacknowledged publishes; a smaller Receive Maximum of the broker bounds it
-    further. A lost connection is made again, and what was not acknowledged is sent again, for at
-    most `outage_s`. Entering raises BrokerUnreachableError; every other call raises that, or
+    further. A lost connection is made again, and what was not acknowledged is sent again, until
+    no acknowledgement has come for `outage_s`. Entering raises BrokerUnreachableError; every other call raises that, or
     PublishRefusedError for a publish that the broker refused (MQTT 5 only).
     """
 
@@ -50,6 +52,8 @@ class Publisher:
         self._pending: dict[int, str] = {}
         self._since_loop = 0
         self._connected = False
+        self._lost_since_s: float | None = None
+        self._max_packet_bytes = MAX_PACKET_BYTES
         self._refused_connection: str | None = None
         self._refused: PublishRefusedError | None = None
         self._client = self._build_client(protocol)
@@ -83,6 +87,11 @@ class Publisher:
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Send one message; waits while the window is full."""
+        if len(payload) + len(topic.encode()) + HEADER_BYTES > self._max_packet_bytes:
+            raise PublishError(
+                f"{topic}: expected at most {self._max_packet_bytes} bytes, the broker's packet "
+                f"limit, got {len(payload)}; put fewer rows in a message"
+            )
         while len(self._pending) >= self._window:
             self._exchange(wait_s=1.0)
         taken = self._client.publish(topic, payload, qos=1)
@@ -130,9 +139,17 @@ class Publisher:
         self._since_loop = 0
         code = self._client.loop(wait_s)
         if code is not MQTTErrorCode.MQTT_ERR_SUCCESS or not self._connected:
-            self._connect(until_s=time.monotonic() + self._outage_s)
-            self.reconnects += 1
+            self._reconnect()
         self._raise_refusal()
+
+    def _reconnect(self) -> None:
+        """Connect again within `outage_s` of the loss that no acknowledgement has followed yet."""
+        if self._lost_since_s is None:
+            self._lost_since_s = time.monotonic()
+        self._connect(until_s=self._lost_since_s + self._outage_s)
+        self.reconnects += 1
+        if not self._pending:
+            self._lost_since_s = None
 
     def _connect(self, *, until_s: float) -> None:
         """Try until the broker accepts; raise BrokerUnreachableError after `until_s`."""
@@ -147,6 +164,7 @@ class Publisher:
     def _try_connect(self, *, until_s: float) -> bool:
         """Open a connection and wait for the broker's answer."""
         endpoint = self._endpoint
+        self._connected = False
         try:
             self._client.connect(endpoint.host, endpoint.port, keepalive=endpoint.keep_alive_s)
         except OSError:
@@ -165,8 +183,9 @@ class Publisher:
         )
 
     def _raise_refusal(self) -> None:
-        if self._refused is not None:
-            raise self._refused
+        refused, self._refused = self._refused, None
+        if refused is not None:
+            raise refused
 
     def _on_connect(self, _client: Any, _data: Any, _flags: Any, code: Any, limits: Any) -> None:
         if code.is_failure:
@@ -174,11 +193,13 @@ class Publisher:
             return
         self._connected = True
         self._window = min(self._window, getattr(limits, "ReceiveMaximum", self._window))
+        self._max_packet_bytes = getattr(limits, "MaximumPacketSize", MAX_PACKET_BYTES)
 
     def _on_disconnect(self, *_: Any) -> None:
         self._connected = False
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, code: Any, _limits: Any) -> None:
+        self._lost_since_s = None
         topic = self._pending.pop(mid, None)
         if topic is not None and code.value >= REFUSED_FROM and self._refused is None:
             self._refused = PublishRefusedError(topic, reason_code=code.value, reason=str(code))

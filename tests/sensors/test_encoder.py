@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 import math
 
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensors.encoder import SourceEncoder
 from sensors.recording import Row

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sensors.catalogue import open_recordings
 from sensors.errors import RecordingError
@@ -15,7 +16,9 @@ from sensors.simulate.simulation import simulate
 from sensors.writing import write_recording
 
 YEAR_1_US, YEAR_9999_US = -62_135_596_800_000_000, 253_402_300_799_999_999
-NAMES = st.text(st.characters(categories=("L", "N", "Zs", "P"), exclude_characters="[]"), min_size=1)
+NAMES = st.text(
+    st.characters(categories=("L", "N", "Zs", "P"), exclude_characters="[]"), min_size=1
+)
 SUFFIXES = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
 
 

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sensors.pacing import SpeedError, merged, parse_speed
 from sensors.recording import Channel, Chunk, Recording, recording_of
