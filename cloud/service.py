@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -57,7 +58,6 @@ class CloudService:
         engine = open_database(settings.database_url)
         self._settings = settings
         self._emit = emit
-        self._engine = engine
         self._store = Store(engine)
         self._registry = Registry(engine)
         self._counts: Counter[str] = Counter()
@@ -66,7 +66,10 @@ class CloudService:
     async def run(self) -> None:
         """Serve; raise BrokerUnreachableError or a refusal of the first connection."""
         settings = self._settings
-        with ThreadPoolExecutor(1, "database writer") as self._writer:
+        with (
+            contextlib.closing(self._store),
+            ThreadPoolExecutor(1, "database writer") as self._writer,
+        ):
             async with Session(settings.endpoint) as session, asyncio.TaskGroup() as tasks:
                 await session.subscribe(*map(settings.topics.all_gateways, KINDS))
                 self._emit({"event": "started", "broker": settings.endpoint.host})

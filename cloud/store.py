@@ -60,6 +60,10 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    def close(self) -> None:
+        """Close the pooled connections; a later call opens new ones."""
+        self._engine.dispose()
+
     def write(self, records: Sequence[Record], *, received_us: int) -> StoreResult:
         """Store a batch in one transaction; blocks that are stored already count as duplicates."""
         result = StoreResult()
