@@ -100,6 +100,8 @@ async def _encore(*, own: bool, seed: int) -> AsyncIterator[Sequence[Recording]]
 def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
+        if any(keep.iterdir()):
+            raise DemoError(f"--keep: expected an empty folder, got {keep} with files in it")
         yield keep
         return
     with tempfile.TemporaryDirectory(prefix="vedette-demo-") as name:

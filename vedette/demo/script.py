@@ -13,14 +13,15 @@ from sensors.simulate.simulation import START_US, simulate
 
 __all__ = ["Script", "own_script", "pumps", "recorded_script"]
 
-DURATION_S = 5400.0
-OWN_SPEED = 300.0
+DURATION_S = 2 * 86_400.0
+PERIOD_S = 60.0
+OWN_SPEED = 10_000.0
 RECORDED_SPEED = 100.0
 FAULTS = {
-    1: ("cavitation@60m+6m",),
-    2: ("leak@70m+10m",),
-    3: ("bearing_wear@62m",),
-    4: ("stuck_sensor@75m+8m",),
+    1: ("cavitation@30h+2h",),
+    2: ("leak@34h+3h",),
+    3: ("bearing_wear@36h",),
+    4: ("stuck_sensor@40h+4h",),
 }
 PUMPS = 6
 
@@ -37,8 +38,8 @@ class Script:
 
 
 def own_script(*, seed: int, speed: float | None) -> Script:
-    """Six simulated pumps; the same seed gives the same readings."""
-    return Script(pumps(seed=seed, cycle=0), speed or OWN_SPEED, min_rows=1024)
+    """Six simulated pumps; the first day is normal, and the first training waits for it."""
+    return Script(pumps(seed=seed, cycle=0), speed or OWN_SPEED, min_rows=1440)
 
 
 def recorded_script(path: Path, *, preset: str | None, speed: float | None) -> Script:
@@ -47,11 +48,12 @@ def recorded_script(path: Path, *, preset: str | None, speed: float | None) -> S
 
 
 def pumps(*, seed: int, cycle: int) -> list[Recording]:
-    """The pumps' readings of the cycle-th hour and a half."""
+    """Two days of readings, one a minute and channel; each cycle goes on where the last ended."""
     return [
         simulate(
             "pump",
             duration_s=DURATION_S,
+            period_s=PERIOD_S,
             seed=seed + number + PUMPS * cycle,
             faults=[parse_fault(text) for text in FAULTS.get(number, ())],
             start_us=START_US + int(cycle * DURATION_S * 1e6),

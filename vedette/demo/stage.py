@@ -21,6 +21,9 @@ id = "{gateway}"
 
 [site]
 url = "{url}"
+
+[excerpts]
+history_rows = {history_rows}
 """
 
 
@@ -46,7 +49,9 @@ def open_stage(folder: Path, *, min_rows: int) -> Iterator[Stage]:
         directory.mkdir(parents=True, exist_ok=True)
         broker = stack.enter_context(find_broker()(port=free_port(), directory=directory))
         config = folder / "gateway.toml"
-        config.write_text(CONFIG.format(gateway=GATEWAY, url=broker.url), encoding="utf-8")
+        config.write_text(
+            CONFIG.format(gateway=GATEWAY, url=broker.url, history_rows=min_rows), encoding="utf-8"
+        )
         gateway = stack.enter_context(
             _process(folder, "gateway", "-m", "gateway", "--config", str(config))
         )
