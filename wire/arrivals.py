@@ -34,7 +34,6 @@ class Arrivals:
     def __init__(self, receive_max: int) -> None:
         self.packets: list[mqtt5.PublishPacket] = []
         self.owed = 0
-        self.unguarded = 0
         self.stall = StallEstimate(receive_max)
         self._orphans: list[mqtt5.PublishPacket] = []
         self._connection = 0
@@ -63,19 +62,23 @@ class Arrivals:
         """Remove and return the oldest messages, at most `limit`."""
         if self._orphans:
             orphans, self._orphans = self._orphans[:limit], self._orphans[limit:]
-            self.unguarded -= len(orphans) - len(packet_ids(orphans))
             return Inbound(orphans, self._connection - 1)
         if len(self.packets) <= limit:
             packets, self.packets = self.packets, []
         else:
             packets = self.packets[:limit]
             del self.packets[:limit]
-        ids = packet_ids(packets)
-        self.unguarded -= len(packets) - len(ids)
         order = self._taken_count
         self._taken_count += 1
-        self._taken[order] = ids
+        self._taken[order] = packet_ids(packets)
         return Inbound(packets, self._connection, order)
+
+    def drop_unguarded(self, start: int) -> int:
+        """Drop the QoS 0 messages from place `start` on; return how many they were."""
+        kept = [packet for packet in self.packets[start:] if packet.packet_id is not None]
+        dropped = len(self.packets) - start - len(kept)
+        self.packets[start:] = kept
+        return dropped
 
     def is_stale(self, inbound: Inbound) -> bool:
         """Tell whether a batch came over an earlier connection."""

@@ -16,6 +16,7 @@ class Cause(enum.Enum):
     REFUSED = "refused"
     BUSY = "busy"
     CLOSED_BY_BROKER = "closed by broker"
+    HUNG_UP = "hung up"
     CONNECTION_LOST = "connection lost"
     PEER_SILENT = "peer silent"
     PROTOCOL_VIOLATION = "protocol violation"

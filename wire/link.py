@@ -71,7 +71,11 @@ class Link(asyncio.BufferedProtocol):
         self._stop_resting()
         self._transport = None
         self.answer()
-        fallback = Ending(Cause.CONNECTION_LOST, str(exc) if exc else "closed without DISCONNECT")
+        fallback = (
+            Ending(Cause.HUNG_UP, "closed without DISCONNECT")
+            if exc is None
+            else Ending(Cause.CONNECTION_LOST, str(exc))
+        )
         if not self.ended.done():
             self.ended.set_result(self._ending or fallback)
 

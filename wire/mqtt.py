@@ -50,6 +50,7 @@ from wire.session import (
     Unsubscription,
     topic_filter,
 )
+from wire.takeover import TakeoverWatch
 
 __all__ = [
     "BrokerUnreachableError",
@@ -100,6 +101,7 @@ class Session:
         self._endpoint = endpoint
         self._on_state = on_state
         self._backoff = Backoff(random or randomness.Random())  # noqa: S311 - jitter, no secret
+        self._takeovers = TakeoverWatch()
         self._core = SessionCore(
             receive_max=endpoint.receive_max, max_packet_bytes=endpoint.max_packet_bytes
         )
@@ -280,8 +282,10 @@ class Session:
         while True:
             began_s = loop.time()
             ending = await self._connect_once()
+            lasted_s = loop.time() - began_s
+            ending = self._takeovers.judge(ending, lasted_s=lasted_s)
             self._last_ending = ending
-            delay_s = self._backoff.next_delay_s(ending.cause, lasted_s=loop.time() - began_s)
+            delay_s = self._backoff.next_delay_s(ending.cause, lasted_s=lasted_s)
             self._report(Disconnected(ending, delay_s))
             await asyncio.sleep(delay_s)
 

@@ -36,7 +36,8 @@ QOS_2_BIT = 0b0100
 SHORT_LENGTH = 128
 MAX_LENGTH_BYTES = 4
 REFUSED = 128
-UNGUARDED_LIMIT = 65_536
+PAUSE_COUNT = 65_536
+DROP_COUNT = 4 * PAUSE_COUNT
 PINGREQ = mqtt5.PingReqPacket().write()
 MALFORMED_PACKET = 129
 PROTOCOL_ERROR = 130
@@ -187,8 +188,11 @@ class SessionCore:
 
     @property
     def congested(self) -> bool:
-        """Tell whether so many QoS 0 messages wait that reading should pause."""
-        return self.arrivals.unguarded >= UNGUARDED_LIMIT
+        """Tell whether so many messages wait to be taken that reading should pause.
+
+        At QoS 1 only brokers that exceed our Receive Maximum get there; mosquitto 2.0 is one.
+        """
+        return len(self.arrivals) >= PAUSE_COUNT
 
     @property
     def has_events(self) -> bool:
@@ -328,9 +332,11 @@ class SessionCore:
     def _count_arrivals(self, received: int, *, guarded: int, size_bytes: int) -> None:
         arrivals = self.arrivals
         arrivals.owed += guarded
-        arrivals.unguarded += received - guarded
         arrivals.stall.observe(arrivals.owed)
         self._counts["received"] += received
+        waiting = len(arrivals.packets)
+        if waiting > DROP_COUNT:
+            self._counts["dropped"] += arrivals.drop_unguarded(waiting - received)
         self._counts["bytes_in"] += size_bytes
 
     def _absorb(self, packet: mqtt5.Packet) -> None:

@@ -353,7 +353,7 @@ def test_nothing_but_connack_may_come_first() -> None:
         feed(core, message(1))
 
 
-def test_reading_should_pause_only_for_unacknowledgeable_messages() -> None:
+def test_reading_should_pause_when_too_many_messages_wait() -> None:
     core = new_core()
     connect(core)
     flood = message().write() * 32_768
@@ -450,3 +450,13 @@ def test_a_batch_without_order_is_stale() -> None:
     core.acknowledge(Inbound([message(1)], 1))
     assert acked(core) == []
     assert core.counters.stale_acks == 1
+
+
+def test_beyond_four_times_the_limit_messages_at_qos_0_are_dropped_and_counted() -> None:
+    core = new_core()
+    connect(core)
+    core.feed(memoryview(message(payload=b"").write() * 4 * 65_536))
+    assert core.counters.dropped == 0
+    feed(core, message(), message(1), message())
+    assert core.counters.dropped == 2
+    assert core.available == 4 * 65_536 + 1
