@@ -22,6 +22,7 @@ VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv3
 PUBLISHES_BETWEEN_LOOPS = 32
 REFUSED_FROM = 128
 BACKOFF_CAP_S = 2.0
+FIRST_CONNECTION_S = 3.0
 MAX_PACKET_BYTES = 268_435_460  # MQTT 5, 1.5.5
 HEADER_BYTES = 10  # of a PUBLISH without properties, at most
 
@@ -31,8 +32,8 @@ class Publisher:
 
     `window` bounds the unacknowledged publishes; a smaller Receive Maximum of the broker bounds it
     further. A lost connection is made again, and what was not acknowledged is sent again, until
-    no acknowledgement has come for `outage_s`. Entering raises BrokerUnreachableError; every other call raises that, or
-    PublishRefusedError for a publish that the broker refused (MQTT 5 only).
+    no acknowledgement has come for `outage_s`. Entering raises BrokerUnreachableError; every other
+    call raises that, or PublishRefusedError for a publish that the broker refused (MQTT 5 only).
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Publisher:
         return len(self._pending)
 
     def __enter__(self) -> Self:
-        self._connect(until_s=time.monotonic() + min(self._outage_s, 10.0))
+        self._connect(until_s=time.monotonic() + min(self._outage_s, FIRST_CONNECTION_S))
         return self
 
     def __exit__(

@@ -6,9 +6,10 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
@@ -16,7 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from sensors.errors import BrokerUnreachableError, SubscriptionRefusedError
+from sensors.errors import BrokerUnreachableError, RecordingError, SubscriptionRefusedError
 from sensors.recorded import RecordedMessage, recorded
 from wire.endpoint import Endpoint
 
@@ -36,31 +37,45 @@ class Delivery:
 
 
 class RecordingFile:
-    """A JSON-lines file to append to; a line torn by a crash is cut off when it is opened."""
+    """A JSON-lines file to append to; a line torn by a crash is cut off when it is opened.
+
+    Raises RecordingError when it cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.messages = 0
         """Messages appended since it was opened."""
-        cut_torn_line(path)
-        self._file: BinaryIO = path.open("ab")
+        try:
+            cut_torn_line(path)
+            self._file: FileIO = path.open("ab", buffering=0)
+        except OSError as error:
+            raise self._unwritable(error) from error
         self._encoder = msgspec.json.Encoder()
 
     def append(self, messages: list[RecordedMessage]) -> None:
-        """Write whole lines and hand them to the operating system at once."""
-        self._file.write(self._encoder.encode_lines(messages))
-        self._file.flush()
+        """Hand whole lines to the operating system; raise RecordingError when it refuses them."""
+        left = memoryview(self._encoder.encode_lines(messages))
+        try:
+            while left:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            raise self._unwritable(error) from error
         self.messages += len(messages)
 
     def close(self) -> None:
         """Bring the file to the disk and close it."""
-        os.fsync(self._file.fileno())
+        if self.path.is_file():
+            os.fsync(self._file.fileno())
         self._file.close()
+
+    def _unwritable(self, error: OSError) -> RecordingError:
+        return RecordingError(self.path, expected="a file to append to", got=str(error))
 
 
 def cut_torn_line(path: Path) -> None:
     """Cut what follows the last line end of an existing file."""
-    if not path.exists():
+    if not path.is_file():
         return
     with path.open("rb+") as file:
         end = file.seek(0, os.SEEK_END)
@@ -80,12 +95,20 @@ class Recorder:
     """A context manager that appends the messages of a topic filter to a recording file.
 
     A message is acknowledged once its line is written; the session outlives a lost connection by
-    an hour. Entering raises BrokerUnreachableError, or SubscriptionRefusedError.
+    an hour, and with a `client_id` of its own also this process. Entering raises
+    BrokerUnreachableError, or SubscriptionRefusedError.
     """
 
-    def __init__(self, broker: str, *, topic_filter: str, file: RecordingFile) -> None:
+    def __init__(
+        self,
+        broker: str,
+        *,
+        topic_filter: str,
+        file: RecordingFile,
+        client_id: str | None = None,
+    ) -> None:
         self._endpoint = Endpoint.from_url(
-            broker, client_id=f"vedette-record-{secrets.token_hex(4)}"
+            broker, client_id=client_id or f"vedette-record-{secrets.token_hex(4)}"
         )
         self._filter = topic_filter
         self._file = file

@@ -48,7 +48,35 @@ def replay(
     """
     started_s = time.monotonic()
     messages, payload_bytes = publisher.messages, publisher.payload_bytes
-    targets = [
+    sources = sources_of(recordings, topics=topics, epoch=epoch, rows_per_message=rows_per_message)
+    rows = 0
+    for rows, (due_s, source, row) in enumerate(merged(recordings, speed=speed), start=1):
+        if due_s > 0 and (early_s := started_s + due_s - time.monotonic()) > 0:
+            publisher.serve(early_s)
+        topic, encoder = sources[source]
+        if (payload := encoder.encode(row)) is not None:
+            publisher.publish(topic, payload)
+        if rows % PROGRESS_ROWS == 0:
+            progress(PROGRESS_ROWS)
+    for topic, encoder in sources:
+        if (payload := encoder.flush()) is not None:
+            publisher.publish(topic, payload)
+    publisher.drain()
+    progress(rows % PROGRESS_ROWS)
+    return ReplayCounts(
+        messages=publisher.messages - messages,
+        rows=rows,
+        readings=sum(encoder.readings for _, encoder in sources),
+        payload_bytes=publisher.payload_bytes - payload_bytes,
+        elapsed_s=time.monotonic() - started_s,
+    )
+
+
+def sources_of(
+    recordings: Sequence[Recording], *, topics: Topics, epoch: str, rows_per_message: int
+) -> list[tuple[str, SourceEncoder]]:
+    """Return each recording's topic and the encoder that numbers its rows."""
+    return [
         (
             topics.readings(recording.asset),
             SourceEncoder(
@@ -59,27 +87,6 @@ def replay(
         )
         for recording in recordings
     ]
-    rows = 0
-    for rows, (due_s, source, row) in enumerate(merged(recordings, speed=speed), start=1):
-        if due_s > 0 and (early_s := started_s + due_s - time.monotonic()) > 0:
-            publisher.serve(early_s)
-        topic, encoder = targets[source]
-        if (payload := encoder.encode(row)) is not None:
-            publisher.publish(topic, payload)
-        if rows % PROGRESS_ROWS == 0:
-            progress(PROGRESS_ROWS)
-    for topic, encoder in targets:
-        if (payload := encoder.flush()) is not None:
-            publisher.publish(topic, payload)
-    publisher.drain()
-    progress(rows % PROGRESS_ROWS)
-    return ReplayCounts(
-        messages=publisher.messages - messages,
-        rows=rows,
-        readings=sum(encoder.readings for _, encoder in targets),
-        payload_bytes=publisher.payload_bytes - payload_bytes,
-        elapsed_s=time.monotonic() - started_s,
-    )
 
 
 def replay_messages(

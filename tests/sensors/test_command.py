@@ -33,7 +33,7 @@ def result_of(*arguments: object) -> dict[str, Any]:
 def test_simulate_writes_a_file_that_replay_publishes(broker: Broker, tmp_path: Path) -> None:
     path = tmp_path / "rig.csv"
     written = result_of(
-        "simulate", "--rig", "pump", "--hours", 0.1, "--seed", 7, "--fault", "leak@3m", "--out", path
+        "simulate", "--rig", "pump", "--hours", 0.1, "--fault", "leak@3m", "--out", path
     )  # fmt: skip
     assert written["rows"] == 360
     assert [label["kind"] for label in written["labels"]] == ["leak"]

@@ -189,3 +189,13 @@ def test_same_names_in_two_folders_become_distinct(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         written(tmp_path / folder, "a.csv", "time,x\n2024-01-01,1\n")
     assert [r.asset for r in open_recordings(tmp_path)] == ["one-a.csv", "two-a.csv"]
+
+
+def test_the_documented_mapping_is_one(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "sensors.md").read_text("utf-8")
+    shown = guide.partition("<!-- mapping -->\n```toml\n")[2].partition("```")[0]
+    mapping = read_mapping(written(tmp_path, "m.toml", shown))
+    text = "when;Motor current;State\n01.07.2024 12:00:00;-;ok\n01.07.2024 12:00:01;2;7\n"
+    [recording] = open_recordings(written(tmp_path, "a.csv", text), mapping=mapping)
+    assert recording.asset == "press-3"
+    assert [(label.kind, label.channel) for label in recording.labels] == [("jam", "current")]
