@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from wire import columns
 from wire.errors import MessageError
-from wire.messages import Count, Epoch, Name, Text
+from wire.messages import Count, Epoch, Name, Seq, Text
 
 __all__ = [
     "MAX_BLOCK_BYTES",
@@ -30,7 +30,7 @@ __all__ = [
     "encode_summaries",
 ]
 
-MAX_BLOCK_BYTES = 1_048_576
+MAX_BLOCK_BYTES = 1_000_000
 MAX_UNPACKED_BYTES = 16 * 1_048_576
 SKETCH_POINTS = 16
 LEVEL = 9
@@ -106,54 +106,82 @@ class SummaryBlock:
     """Summaries of one gateway; (gateway, epoch, seq) identifies the block."""
 
     gateway: str
+    """Gateway that made it."""
     epoch: str
+    """Epoch of the gateway's own messages."""
     seq: int
+    """Sequence number (count, from 1) among the gateway's blocks of this epoch."""
     assets: tuple[str, ...]
+    """Names that `rows.asset` points into."""
     channels: tuple[str, ...]
+    """Names that `rows.channel` points into."""
     rows: SummaryColumns
+    """The summaries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExcerptBlock:
-    """Full-rate rows of one asset: `values[i]` are all channels at `times_us[i]`.
-
-    Values are float32 in each channel's unit, NaN = missing; reason is why they were kept.
-    """
+    """Full-rate rows of one asset: `values[i]` are all channels at `times_us[i]`."""
 
     gateway: str
+    """Gateway that made it."""
     epoch: str
+    """Epoch of the gateway's own messages."""
     seq: int
+    """Sequence number (count, from 1) among the gateway's blocks of this epoch."""
     asset: str
+    """Asset that the rows are of."""
     channels: tuple[str, ...]
+    """Names of the columns of `values`."""
     reason: Literal["history", "sample", "alert"]
+    """Why they were kept."""
     times_us: NDArray[np.int64]
+    """[n]: microseconds since 1970-01-01 UTC."""
     values: NDArray[np.float32]
+    """[n, channels]: in each channel's unit, NaN = missing."""
 
 
 class _Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     v: Literal[1]
+    """Message version."""
     gateway: Name
+    """Gateway that made it."""
     epoch: Epoch
-    seq: Count
+    """Epoch of the gateway's own messages."""
+    seq: Seq
+    """Sequence number among the gateway's blocks of this epoch, of both types, no holes."""
 
 
 class _Summaries(_Head, frozen=True, tag="summaries", forbid_unknown_fields=True):
     assets: Names
+    """Names that column `asset` points into."""
     channels: Channels
+    """Names that column `channel` points into."""
     n: Count
+    """Count of summaries."""
     columns: dict[str, bytes]
+    """One packed column of `n` numbers for each name of the column table."""
     knot_us: bytes
+    """Packed int64, as many as `knots` adds up to: microseconds since the summary's `start_us`."""
     knot_value: bytes
+    """Packed float32, as many: value of each knot, channel's unit."""
     sketch: bytes
+    """Packed uint8, 16 a summary: its quantiles in 1/255 of `low`..`high`."""
 
 
 class _Excerpt(_Head, frozen=True, tag="excerpt", forbid_unknown_fields=True):
     asset: Name
+    """Asset that the rows are of."""
     channels: Annotated[Channels, Meta(min_length=1)]
+    """Names of the columns of `values`."""
     reason: Literal["history", "sample", "alert"]
+    """Why the rows were kept."""
     n: Count
+    """Count of rows."""
     times: bytes
+    """Packed times of the rows: microseconds since 1970-01-01 UTC."""
     values: bytes
+    """Packed float32: `n` values of the first channel, then of the next; NaN = missing."""
 
 
 _DECODER: msgspec.msgpack.Decoder[_Summaries | _Excerpt] = msgspec.msgpack.Decoder(

@@ -51,7 +51,7 @@ def summaries(draw: st.DrawFn) -> SummaryBlock:
     flat = {name: draw(hnp.arrays(kind, total)) for name, kind in FLAT.items()}
     sketch = draw(hnp.arrays(np.uint8, (n, SKETCH_POINTS)))
     rows = SummaryColumns(**parts, **flat, sketch=sketch)
-    return SummaryBlock("g", "e", draw(st.integers(0, 2**63 - 1)), assets, channels, rows)
+    return SummaryBlock("g", "e", draw(st.integers(1, 2**63 - 1)), assets, channels, rows)
 
 
 @st.composite
@@ -60,7 +60,7 @@ def excerpts(draw: st.DrawFn) -> ExcerptBlock:
     return ExcerptBlock(
         gateway=draw(names),
         epoch="e",
-        seq=draw(st.integers(0, 2**63 - 1)),
+        seq=draw(st.integers(1, 2**63 - 1)),
         asset=draw(names),
         channels=channels,
         reason=draw(st.sampled_from(["history", "sample", "alert"])),
@@ -131,7 +131,7 @@ def test_nan_infinity_and_the_ends_of_time_survive() -> None:
 
 
 def test_empty_blocks_survive() -> None:
-    block = SummaryBlock("g", "e", 0, (), (), summary_rows(0))
+    block = SummaryBlock("g", "e", 1, (), (), summary_rows(0))
     assert_same(decode_summaries(encode_summaries(block)), block)
     none = excerpt(times_us=np.zeros(0, np.int64), values=np.zeros((0, 2), np.float32))
     assert_same(decode_excerpt(encode_excerpt(none)), none)
@@ -218,7 +218,7 @@ def compressed(body: bytes, *, states_size: bool = True) -> bytes:
     [
         (b"", "not_zstd", "expected one zstd frame"),
         (b"{}", "not_zstd", "expected one zstd frame"),
-        (b"\0" * (MAX_BLOCK_BYTES + 1), "too_large", "at most 1048576 bytes of zstd, got 1048577"),
+        (b"\0" * (MAX_BLOCK_BYTES + 1), "too_large", "at most 1000000 bytes of zstd, got 1000001"),
         (compressed(b"\0" * (MAX_UNPACKED_BYTES + 1)), "too_large", "16777216 bytes of Message"),
         (compressed(b"\0" * 2**26, states_size=False), "bad_block", "states its content size"),
         (compressed(b""), "bad_block", "truncated"),
@@ -236,7 +236,7 @@ def compressed(body: bytes, *, states_size: bool = True) -> bytes:
         (packed(EXCERPT | {"gateway": "a/b"}), "bad_block", "regex"),
         (packed(EXCERPT | {"asset": "a" * 65}), "bad_block", "regex"),
         (packed(EXCERPT | {"epoch": ""}), "bad_block", "length >= 1"),
-        (packed(EXCERPT | {"seq": -1}), "bad_block", ">= 0"),
+        (packed(EXCERPT | {"seq": 0}), "bad_block", ">= 1"),
         (packed(EXCERPT | {"seq": 2**63}), "bad_block", "<= 9223372036854775807"),
         (packed(EXCERPT | {"channels": []}), "bad_block", "length >= 1"),
         (packed(EXCERPT | {"channels": ["c" * 257]}), "bad_block", "length <= 256"),
@@ -289,8 +289,8 @@ def noise(n: int) -> np.ndarray:
         ({"values": noise(2)}, r"values: expected \(3, 2\), got \(2, 2\)"),
         ({"asset": "a/b"}, "regex"),
         ({"channels": ("c", "")}, "length >= 1"),
-        ({"seq": -1}, ">= 0"),
-        ({"times_us": np.arange(200_000), "values": noise(200_000)}, "1048576 bytes of zstd"),
+        ({"seq": 0}, ">= 1"),
+        ({"times_us": np.arange(200_000), "values": noise(200_000)}, "1000000 bytes of zstd"),
         (
             {"times_us": np.arange(2_000_000), "values": np.zeros((2_000_000, 2), np.float32)},
             "16777216 bytes of MessagePack, got 32",
