@@ -1,8 +1,9 @@
 """The default model of every gateway: robust level and jump of one stream, learned as it flows.
 
 Location is a clipped (Huber 1964) exponential mean; scales are high quantiles of the deviation
-from it and of the step from reading to reading, followed by multiplicative increments
-(Yazidi and Hammer, IEEE Trans. Cybernetics 2017). Nothing is assumed about unit or offset.
+from it and of the step from reading to reading: first from their mean, then followed by
+multiplicative increments (Yazidi and Hammer, IEEE Trans. Cybernetics 2017). Nothing is assumed
+about unit or offset.
 
     python -m cloud.train.robust gateway/bundled/robust.onnx
 """
@@ -44,6 +45,9 @@ RESOLUTION = 1e-6
 SMALLEST = 1e-30
 MAX_SCORE = 1e6
 SILENT = 8.0
+SETTLED = 64.0
+MEAN_TO_QUANTILE = 3.228  # of |z|, z normal: 0.99 quantile 2.5758 over mean 0.7979
+LEAP = 8.0
 WARMUP = 64
 SEED = 20_240_101
 
@@ -95,8 +99,12 @@ def _step(
     early = 1 / (n + 1)
     rate, climb = np.maximum(early, RATE), np.maximum(early, CLIMB)
     location = location + rate * np.clip(moves[:, :1], -reach[:, :1], reach[:, :1])
+    settling = n < SETTLED
+    target = np.minimum(sizes * MEAN_TO_QUANTILE, reach * LEAP)
+    settled = scales + (target - scales) / np.maximum(n, 1)
     moved = scales * np.where(sizes > scales, 1 + climb, 1 - climb * ABOVE)
-    scales = np.where(scales > floor, moved, sizes * START)
+    fresh = sizes * np.where(settling, MEAN_TO_QUANTILE, START)
+    scales = np.where(scales > floor, np.where(settling, settled, moved), fresh)
     return score[:, 0], np.concatenate([n + 1, base, location, y, scales], axis=1)
 
 
@@ -133,9 +141,14 @@ def _step_nodes(draft: GraphDraft, x: str, state: list[str]) -> tuple[str, list[
     location = op("Add", location, op("Mul", rate, clipped))
     up = op("Add", climb, scalar(1.0))
     down = op("Sub", scalar(1.0), op("Mul", climb, scalar(ABOVE)))
+    settling = op("Less", n, scalar(SETTLED))
+    mean_based = op("Mul", sizes, scalar(MEAN_TO_QUANTILE))
+    target = op("Min", mean_based, op("Mul", reach, scalar(LEAP)))
+    change = op("Div", op("Sub", target, scales), op("Max", n, scalar(1.0)))
     moved = op("Mul", scales, op("Where", op("Greater", sizes, scales), up, down))
-    start = op("Mul", sizes, scalar(START))
-    scales = op("Where", op("Greater", scales, floor), moved, start)
+    learned = op("Where", settling, op("Add", scales, change), moved)
+    fresh = op("Where", settling, mean_based, op("Mul", sizes, scalar(START)))
+    scales = op("Where", op("Greater", scales, floor), learned, fresh)
     return score, [seen, base, location, y, scales]
 
 
