@@ -118,11 +118,12 @@ class Session:
         self._closed = False
 
     async def __aenter__(self) -> Self:
+        first = asyncio.get_running_loop().create_future()
+        self._first = first
         self._start()
-        assert self._first is not None
         try:
             async with asyncio.timeout(self._endpoint.connect_timeout_s):
-                await self._first
+                await first
         except BaseException as error:
             await self._close()
             if isinstance(error, TimeoutError):
@@ -244,7 +245,6 @@ class Session:
         if self._runner is not None:
             raise RuntimeError("a Session is entered once; make a new one")
         self._endpoint.tls_context()
-        self._first = asyncio.get_running_loop().create_future()
         self._runner = asyncio.create_task(
             self._keep_connected(), name=f"mqtt session {self._endpoint.client_id}"
         )
@@ -346,18 +346,16 @@ class Session:
 
     def _enter_connection(self, event: Accepted) -> None:
         assert self._link is not None
-        assert self._first is not None
         self._link.answer()
         own_s = self._endpoint.keep_alive_s
         self._link.keep_alive(own_s if event.keep_alive_s is None else event.keep_alive_s)
         self._up.set()
-        if not self._first.done():
+        if self._first is not None and not self._first.done():
             self._first.set_result(None)
         self._report(Connected(self._core.connection, event.session_present))
 
     def _leave_connection(self, ending: Ending) -> None:
         assert self._link is not None
-        assert self._first is not None
         self._link.end(ending)
         if ending.cause is Cause.REFUSED:
             error = ConnectionRefusedByBrokerError(ending.reason_code or REFUSED, ending.detail)
