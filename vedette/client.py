@@ -23,7 +23,7 @@ def open_client(url: str, *, client_id: str | None = None) -> aiomqtt.Client:
     parts = urlsplit(url)
     if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ValueError(f"expected mqtt://host[:port] or mqtts://host[:port], got {url!r}")
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has none
     properties.SessionExpiryInterval = SESSION_EXPIRY_S if client_id else 0
     return aiomqtt.Client(
         parts.hostname,
