@@ -185,9 +185,9 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     streams: Count = 0
     """Count of streams (channels of assets) seen."""
     readings: dict[str, Count] = {}
-    """Ledger, counts since start: received, scored, missing, duplicate, out_of_range, late."""
+    """Counts since start: received, scored, missing, duplicate, out_of_range, backward, skipped."""
     messages: dict[str, Count] = {}
-    """Counts since start: received, decoded, quarantined."""
+    """Counts since start: decoded, quarantined."""
     rejected: dict[str, Count] = {}
     """Quarantined messages and readings by reason, counts since start."""
     last_rejection: str = ""
@@ -197,7 +197,7 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     refused_models: tuple[str, ...] = ()
     """Newest refusals, each `name: reason`."""
     outbox: dict[str, Count] = {}
-    """Pending messages: count and bytes; dropped: count since start."""
+    """Pending messages: count and bytes; dropped, refused by the broker: counts since start."""
     bytes_up: dict[str, Count] = {}
     """Payload bytes sent upstream since start, by kind."""
     rss_mb: float = 0.0
