@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import enum
 import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -16,7 +17,7 @@ from rich.progress import Progress
 
 from sensors.errors import SensorsError
 from sensors.recording import Recording
-from vedette.broker import BrokerError
+from vedette.broker import BrokerError, BrokerLauncher, start_embedded, start_mosquitto
 from vedette.commands.alerts import sentence
 from vedette.demo.play import DemoError, play
 from vedette.demo.script import Script, own_script, pumps, recorded_script
@@ -25,6 +26,19 @@ from vedette.demo.stage import Stage, open_stage
 __all__ = ["command"]
 
 FINDING, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 3, 4
+
+
+class BrokerKind(enum.StrEnum):
+    """Brokers that the demo can start."""
+
+    MOSQUITTO = "mosquitto"
+    EMBEDDED = "embedded"
+
+
+LAUNCHERS: dict[BrokerKind, BrokerLauncher] = {
+    BrokerKind.MOSQUITTO: start_mosquitto,
+    BrokerKind.EMBEDDED: start_embedded,
+}
 
 errors = Console(stderr=True, highlight=False)
 
@@ -39,6 +53,9 @@ def command(
     ] = None,
     speed: Annotated[float | None, typer.Option(min=0.1, help="Factor to event time.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the simulated pumps.")] = 0,
+    broker: Annotated[
+        BrokerKind | None, typer.Option(help="Default: mosquitto where it is installed.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="Folder that keeps logs and database.")] = None,
 ) -> None:
     """Play recordings through broker, gateway and cloud; a better model arrives on the way."""
@@ -48,7 +65,11 @@ def command(
             if data
             else own_script(seed=seed, speed=speed)
         )
-        with _folder(keep) as folder, open_stage(folder, min_rows=script.min_rows) as stage:
+        launcher = LAUNCHERS[broker] if broker else None
+        with (
+            _folder(keep) as folder,
+            open_stage(folder, min_rows=script.min_rows, launcher=launcher) as stage,
+        ):
             encore = None if once else _encore(own=data is None, seed=seed)
             result = _play(stage, script, encore, quiet=json_)
     except SensorsError as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from vedette.broker import Broker, find_broker, free_port
+from vedette.broker import Broker, BrokerLauncher, find_broker, free_port
 
 __all__ = ["GATEWAY", "Stage", "open_stage"]
 
@@ -42,12 +42,18 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(folder: Path, *, min_rows: int) -> Iterator[Stage]:
-    """Start everything below `folder`; logs are there too. Raises vedette.broker.BrokerError."""
+def open_stage(
+    folder: Path, *, min_rows: int, launcher: BrokerLauncher | None = None
+) -> Iterator[Stage]:
+    """Start everything below `folder`; logs are there too.
+
+    The broker is what `launcher` starts, by default the best there is. Raises BrokerError.
+    """
+    launch = launcher or find_broker()
     with contextlib.ExitStack() as stack:
         directory = folder / "broker"
         directory.mkdir(parents=True, exist_ok=True)
-        broker = stack.enter_context(find_broker()(port=free_port(), directory=directory))
+        broker = stack.enter_context(launch(port=free_port(), directory=directory))
         config = folder / "gateway.toml"
         config.write_text(
             CONFIG.format(gateway=GATEWAY, url=broker.url, history_rows=min_rows), encoding="utf-8"
