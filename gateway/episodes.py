@@ -105,6 +105,8 @@ class Episodes:
         for frame in np.flatnonzero(self.watched[batch.asset]):
             readings = slice(int(starts[frame]), int(starts[frame + 1]))
             changes.extend(self._take(batch, scores, int(frame), readings))
+        self.watched[batch.asset] = False
+        self.watched[list(self.watches)] = True
         return changes
 
     def _take(self, batch: Batch, scores: Scores, frame: int, readings: slice) -> list[Change]:
@@ -128,7 +130,6 @@ class Episodes:
             watch.episode, watch.recent, watch.peak = None, 0, None
         if not watch.recent and not watch.episode:
             del self.watches[asset]
-            self.watched[asset] = False
         return [change] if change else []
 
     def _advance(self, asset: int, watch: _Watch, rule: AlertRule, now: int) -> Phase | None:

@@ -1,0 +1,61 @@
+"""The demo as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vedette.broker import find_mosquitto
+
+PROMISED = {
+    "readings_published",
+    "readings_scored",
+    "alerts",
+    "model_before",
+    "model_after",
+    "bytes_raw",
+    "bytes_up",
+    "latency_ms",
+    "rss_mb",
+}
+
+
+@pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
+def test_demo_runs_the_whole_loop(broker: str) -> None:
+    if broker == "mosquitto" and find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    command = [sys.executable, "-m", "vedette", "demo", "--once", "--json", "--broker", broker]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+
+    assert set(result) >= PROMISED
+    assert result["readings_published"] == result["readings_scored"] > 100_000
+    assert result["model_before"]["id"] == "robust"
+    assert result["model_after"]["id"].startswith("subpca-")
+    scored = result["model_before"]["scored"] + result["model_after"]["scored"]
+    assert scored == result["readings_scored"]
+    assert result["model_before"]["scored"] > 0 < result["model_after"]["scored"]
+    assert result["bytes_up"] * 20 < result["bytes_raw"]
+    hits = [alert for alert in result["alerts"] if alert["label"] == "hit"]
+    assert {alert["asset"] for alert in hits} >= {"pump-1", "pump-2"}
+    assert all(alert["version"] == 1 for alert in hits)
+
+
+def test_demo_refuses_a_folder_in_use(tmp_path: Path) -> None:
+    (tmp_path / "something").touch()
+    command = [sys.executable, "-m", "vedette", "demo", "--once", "--keep", str(tmp_path: Path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "expected an empty folder" in done.stderr
+
+
+def test_demo_says_what_is_wrong_with_recordings(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "vedette", "demo", "--data", str(tmp_path / "nowhere")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "nowhere" in done.stderr
