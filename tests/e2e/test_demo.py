@@ -48,7 +48,7 @@ def test_demo_runs_the_whole_loop(broker: str) -> None:
 
 def test_demo_refuses_a_folder_in_use(tmp_path: Path) -> None:
     (tmp_path / "something").touch()
-    command = [sys.executable, "-m", "vedette", "demo", "--once", "--keep", str(tmp_path: Path)]
+    command = [sys.executable, "-m", "vedette", "demo", "--once", "--keep", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "expected an empty folder" in done.stderr
