@@ -11,13 +11,13 @@ import msgspec
 import typer
 from rich.console import Console
 
+from vedette.exitcodes import BROKER_UNREACHABLE
 from vedette.subscribe import subscribe
 from wire.messages import AlertEvent
 from wire.topics import DEFAULT_ROOT
 
 __all__ = ["command", "sentence"]
 
-BROKER_UNREACHABLE = 4
 
 errors = Console(stderr=True, highlight=False)
 

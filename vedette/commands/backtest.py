@@ -16,11 +16,11 @@ from sensors.errors import SensorsError
 from sensors.recording import Recording
 from vedette.backtest import Backtest, backtest, open_pipeline
 from vedette.commands.alerts import sentence
+from vedette.exitcodes import BAD_CONFIGURATION
 from vedette.labels import judge
 
 __all__ = ["command"]
 
-BAD_CONFIGURATION = 3
 
 errors = Console(stderr=True, highlight=False)
 

@@ -24,6 +24,7 @@ from cloud.service import CloudService, CloudSettings, Emit, clock_us, describe
 from cloud.store import Store
 from cloud.train.subpca import FleetSettings
 from cloud.training import Training, fit_group, keep
+from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING, USAGE
 from wire.errors import WireError
 from wire.mqtt import (
     BrokerUnreachableError,
@@ -35,7 +36,6 @@ from wire.topics import DEFAULT_ROOT, Topics
 
 __all__ = ["app"]
 
-FINDING, USAGE, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 2, 3, 4
 CONNECT_S = 5.0
 DEFAULTS = RetrainPolicy()
 FLEET = FleetSettings()

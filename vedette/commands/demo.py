@@ -22,10 +22,9 @@ from vedette.commands.alerts import sentence
 from vedette.demo.play import DemoError, play
 from vedette.demo.script import Script, own_script, pumps, recorded_script
 from vedette.demo.stage import Stage, open_stage
+from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING
 
 __all__ = ["command"]
-
-FINDING, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 3, 4
 
 
 class BrokerKind(enum.StrEnum):

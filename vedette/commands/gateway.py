@@ -18,12 +18,12 @@ from rich.table import Table
 from gateway.config import Config, load_config
 from gateway.errors import ConfigError
 from vedette.client import open_client
+from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING
 from wire.codec import decode_json
 from wire.messages import GatewayStatus
 
 __all__ = ["app"]
 
-FINDING, BAD_CONFIGURATION, BROKER_UNREACHABLE = 1, 3, 4
 STATUS_WAIT_S = 5.0
 
 app = typer.Typer(no_args_is_help=True, help="Run, check and watch a gateway.")

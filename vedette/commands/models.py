@@ -14,10 +14,10 @@ from gateway.errors import ModelRefusedError
 from gateway.models.shelf import load_blocking
 from gateway.pipeline import PipelineSettings
 from gateway.score.scorer import Scorer
+from vedette.exitcodes import MODEL_REFUSED
 
 __all__ = ["app"]
 
-REFUSED = 5
 
 app = typer.Typer(no_args_is_help=True, help="List and verify model files.")
 errors = Console(stderr=True, highlight=False)
@@ -33,7 +33,7 @@ def verify(
         facts = _facts(_load(file))
     except (ModelRefusedError, OSError) as error:
         errors.print(str(error), markup=False)
-        raise typer.Exit(REFUSED) from None
+        raise typer.Exit(MODEL_REFUSED) from None
     typer.echo(json.dumps(facts) if json_ else "  ".join(f"{k}={v}" for k, v in facts.items()))
 
 

@@ -27,12 +27,12 @@ from sensors.replay import replay, replay_messages
 from sensors.simulate.faults import FaultKind, parse_duration_s, parse_fault
 from sensors.simulate.simulation import RIGS, simulate
 from sensors.writing import write_recording
+from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, USAGE
 from wire.errors import WireError
 from wire.topics import DEFAULT_ROOT, Topics, safe_name
 
 __all__ = ["app"]
 
-USAGE, BAD_CONFIGURATION, BROKER_UNREACHABLE = 2, 3, 4
 
 app = typer.Typer(no_args_is_help=True, help="Publish, simulate and record sensor readings.")
 errors = Console(stderr=True, highlight=False)
