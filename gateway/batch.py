@@ -84,7 +84,7 @@ class Order:
         return int(self.rank.max(initial=-1)) + 1
 
 
-def order_of(asset: NDArray[np.int32]) -> Order:
+def order_of(asset: NDArray[np.int32] | NDArray[np.int64]) -> Order:
     """Sort frames by asset and count them within each."""
     index = np.argsort(asset, kind="stable")
     ordered = asset[index]

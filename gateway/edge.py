@@ -79,7 +79,8 @@ class Edge:
     def model_status(self) -> tuple[ModelStatus, ...]:
         """The models that serve, in slot order."""
         fleet = self.pipeline.fleet
-        assets = np.bincount(fleet.asset_slot, minlength=len(fleet.scorers))
+        slots = fleet.asset_slot[: self.pipeline.directory.asset_count]
+        assets = np.bincount(slots, minlength=len(fleet.scorers))
         return tuple(
             self._status_of(scorer, int(count))
             for scorer, count in zip(fleet.scorers, assets, strict=True)
@@ -139,3 +140,5 @@ class Edge:
         if effects.out_of_range:
             ledger.rejected["out_of_range"] += effects.out_of_range
         ledger.backward += effects.backward
+        for remark in effects.remarks:
+            ledger.note(remark.where, remark.reason, remark.detail)

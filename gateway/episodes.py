@@ -5,6 +5,7 @@ Only assets that are or just were anomalous cost anything: everything else is on
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -20,6 +21,8 @@ __all__ = ["Change", "Episode", "Episodes", "Peak"]
 
 CRITICAL = 3.0
 """An episode is critical when its peak surprise is this many times the threshold's."""
+LONGEST = 32
+"""The largest `n` of an alert rule; rules may differ from frame to frame."""
 
 Phase: TypeAlias = Literal["opened", "updated", "closed"]
 
@@ -67,15 +70,16 @@ class Change:
 class _Watch:
     """Debounce of one asset that is not calm."""
 
-    recent: int = 0
-    """Bit i: the frame i frames ago was anomalous."""
+    recent: deque[Peak | None] = field(default_factory=lambda: deque(maxlen=LONGEST))
+    """The newest frames while no episode is open, None = not anomalous."""
     calm: int = 0
     """Frames in a row at or above `p_clear`."""
-    onset_us: int = 0
-    """Oldest anomalous frame that `recent` still knows."""
-    rows: int = 0
-    peak: Peak | None = None
     episode: Episode | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to watch."""
+        return self.episode is None and not any(self.recent)
 
 
 @dataclass(slots=True)
@@ -113,45 +117,54 @@ class Episodes:
         asset = int(batch.asset[frame])
         watch = self.watches.setdefault(asset, _Watch())
         card = self.cards[scores.decider[frame]]
-        rule = card.alert
-        level, now = float(scores.surprise[frame]), int(batch.time_us[frame])
-        anomalous = level >= -np.log10(rule.p)
-        if anomalous:
-            if not watch.recent and not watch.episode:
-                watch.onset_us, watch.rows, watch.peak = now, 0, None
-            watch.rows += 1
-            if watch.peak is None or level > watch.peak.surprise:
-                watch.peak = _peak(batch, scores, frame, readings, card)
-        watch.recent = (watch.recent << 1 | anomalous) & ((1 << rule.n) - 1)
-        watch.calm = 0 if level >= -np.log10(rule.p_clear) else watch.calm + 1
-        phase = self._advance(asset, watch, rule, now)
+        level = float(scores.surprise[frame])
+        watch.calm = 0 if level >= -np.log10(card.alert.p_clear) else watch.calm + 1
+        peak = None
+        if level >= -np.log10(card.alert.p):
+            peak = _peak(batch, scores, frame, readings, card)
+        if watch.episode is None:
+            phase = _begin(watch, asset, peak, card.alert)
+        else:
+            phase = _go_on(watch, watch.episode, peak, int(batch.time_us[frame]), card.alert)
         change = Change(phase, replace(watch.episode), frame) if phase and watch.episode else None
         if phase == "closed":
-            watch.episode, watch.recent, watch.peak = None, 0, None
-        if not watch.recent and not watch.episode:
+            watch.episode = None
+        if watch.is_over:
             del self.watches[asset]
         return [change] if change else []
 
-    def _advance(self, asset: int, watch: _Watch, rule: AlertRule, now: int) -> Phase | None:
-        if watch.episode is None:
-            if watch.recent.bit_count() < rule.k or watch.peak is None:
-                return None
-            watch.episode = Episode(asset, watch.onset_us, now, now, watch.rows, rule.p, watch.peak)
-            watch.episode.severity = _severity(watch.episode)
-            return "opened"
-        episode = watch.episode
-        episode.last_us = now
-        if watch.calm == 0:
-            episode.end_us, episode.rows = now, watch.rows
-        if watch.peak is not None and watch.peak.surprise > episode.peak.surprise:
-            episode.peak = watch.peak
-        if watch.calm >= rule.clear:
-            return "closed"
-        worse = _severity(episode)
-        if worse != episode.severity and episode.severity == "warning":
-            episode.severity = worse
-            return "updated"
+
+def _begin(watch: _Watch, asset: int, peak: Peak | None, rule: AlertRule) -> Phase | None:
+    """Open an episode once `k` of the last `n` frames are anomalous, this one among them."""
+    watch.recent.append(peak)
+    marks = [mark for mark in list(watch.recent)[-rule.n :] if mark]
+    if peak is None or len(marks) < rule.k:
         return None
+    worst = max(marks, key=lambda mark: mark.surprise)
+    start_us, now = marks[0].time_us, peak.time_us
+    watch.episode = Episode(asset, start_us, now, now, len(marks), rule.p, worst)
+    watch.episode.severity = _severity(watch.episode)
+    watch.recent.clear()
+    return "opened"
+
+
+def _go_on(
+    watch: _Watch, episode: Episode, peak: Peak | None, now: int, rule: AlertRule
+) -> Phase | None:
+    """Take one more frame into an open episode."""
+    episode.last_us = now
+    if watch.calm == 0:
+        episode.end_us = now
+    if peak is not None:
+        episode.rows += 1
+        episode.peak = max(episode.peak, peak, key=lambda mark: mark.surprise)
+    if watch.calm >= rule.clear:
+        return "closed"
+    worse = _severity(episode)
+    if worse != episode.severity and episode.severity == "warning":
+        episode.severity = worse
+        return "updated"
+    return None
 
 
 def _peak(batch: Batch, scores: Scores, frame: int, readings: slice, card: ModelCard) -> Peak:

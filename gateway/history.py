@@ -13,6 +13,8 @@ from gateway.directory import Directory
 
 __all__ = ["STEP_FRAMES", "History"]
 
+HELD, SEEN, NULL = 0, 1, 2
+
 STEP_FRAMES = 64
 """Most frames of one asset that may be appended before they are read."""
 
@@ -28,7 +30,7 @@ class History:
     values: NDArray[np.float32] = field(init=False)
     """[streams, length]"""
     observed: NDArray[np.uint8] = field(init=False)
-    """[streams, length] 1 = a reading, 0 = held."""
+    """[streams, length] 0 = held, 1 = a reading, 2 = held because the reading was null."""
     times_us: NDArray[np.int64] = field(init=False)
     """[assets, length]"""
     frames: NDArray[np.int64] = field(init=False)
@@ -70,6 +72,7 @@ class History:
         present = np.bincount(frames, minlength=batch.asset.size)
         partial = np.flatnonzero(present < directory.width[batch.asset])
         self._write_held(batch, partial, (streams, values, slot[frames], frames), slot, directory)
+        self.observed[batch.stream[~valid], slot[frame[~valid]]] = NULL
         self.frames[batch.asset] = number + 1  # of equal indices the last one counts
         return number
 
@@ -87,7 +90,15 @@ class History:
         """Gather like `window`: 1 observed, 0 held."""
         slots = (number[:, None] + np.arange(1 - rows, 1)) % self.length
         gathered: NDArray[np.uint8] = self.observed[streams[:, None, :], slots[:, :, None]]
-        return gathered.astype(np.float32)
+        seen: NDArray[np.bool_] = gathered == SEEN
+        return seen.astype(np.float32)
+
+    def newcomers(self, batch: Batch) -> NDArray[np.int64]:
+        """Return the readings [k] with which streams appear that had no value before."""
+        unborn = np.flatnonzero(self.born[batch.stream] < 0)
+        unborn = unborn[~np.isnan(batch.value[unborn])]
+        _, first = np.unique(batch.stream[unborn], return_index=True)
+        return unborn[first]
 
     def rows_of(
         self, asset: int, streams: list[int], first: int, last: int
@@ -95,8 +106,15 @@ class History:
         """Return times [n] and values [n, streams] of frames first..last-1; held values are NaN."""
         slots = np.arange(first, last) % self.length
         picked = np.ix_(np.asarray(streams), slots)
-        values = np.where(self.observed[picked], self.values[picked], np.float32(np.nan))
+        values = np.where(self.observed[picked] == SEEN, self.values[picked], np.float32(np.nan))
         return self.times_us[asset, slots], np.ascontiguousarray(values.T)
+
+    def nulls_of(self, streams: list[int], first: int, last: int) -> NDArray[np.int64]:
+        """Return how many readings [streams] of frames first..last-1 were null."""
+        slots = np.arange(first, last) % self.length
+        nulls: NDArray[np.bool_] = self.observed[np.asarray(streams)[:, None], slots] == NULL
+        counts: NDArray[np.int64] = nulls.sum(axis=1)
+        return counts
 
     def _begin(
         self, streams: NDArray[np.int32], values: NDArray[np.float32], number: NDArray[np.int64]
@@ -126,11 +144,11 @@ class History:
             carried = directory.streams_of[int(batch.asset[index])]
             here = int(slot[index])
             self.values[carried, here] = self.values[carried, here - 1]
-            self.observed[carried, here] = 0
+            self.observed[carried, here] = HELD
         self._write(streams[done:], slots[done:], values[done:])
 
     def _write(
         self, streams: NDArray[np.int32], slots: NDArray[np.int64], values: NDArray[np.float32]
     ) -> None:
         self.values[streams, slots] = values
-        self.observed[streams, slots] = 1
+        self.observed[streams, slots] = SEEN

@@ -10,7 +10,7 @@ __all__ = ["Ledger"]
 
 @dataclass(slots=True)
 class Ledger:
-    """Counts since start. received = scored + missing + duplicate + out_of_range + undecided."""
+    """Counts since start. received = scored + missing + duplicate + out_of_range."""
 
     decoded: int = 0
     """Time stamps (messages, or objects of an array) that gave readings."""
@@ -30,11 +30,21 @@ class Ledger:
     """Quarantined messages and refused readings by reason."""
     last_rejection: str = ""
 
+    @property
+    def unaccounted(self) -> int:
+        """Readings that were received but neither scored nor refused: 0 between two batches."""
+        settled = self.scored + self.missing + self.duplicate + self.out_of_range
+        return self.received - settled
+
     def reject(self, reason: str, detail: str, topic: str) -> None:
         """Count a message that could not be decoded."""
         self.quarantined += 1
         self.rejected[reason] += 1
-        self.last_rejection = f"{topic[:120]}: {reason}: {detail[:200]}"
+        self.note(topic, reason, detail)
+
+    def note(self, where: str, reason: str, detail: str) -> None:
+        """Keep the newest fault in words; `where` is a topic, an asset or a stream."""
+        self.last_rejection = f"{where[:120]}: {reason}: {detail[:200]}"
 
     def readings(self) -> dict[str, int]:
         """The readings' part, as the status message shows it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from gateway.batch import Batch, Order, order_of
 from gateway.directory import Directory
 from gateway.episodes import Change, Episodes
 from gateway.history import STEP_FRAMES, History
-from gateway.preprocess import Checked, Clocks, preprocess
+from gateway.preprocess import LARGEST, Checked, Clocks, preprocess
 from gateway.score.fleet import Fleet, Scores
 from gateway.score.scorer import Scorer
 from gateway.summary.block import BlockDraft
@@ -26,7 +27,7 @@ from gateway.summary.summarise import summarise
 from wire.blocks import ExcerptBlock, SummaryBlock
 from wire.messages import AlertEvent, AssetState
 
-__all__ = ["Effects", "Pipeline", "PipelineSettings", "Scored"]
+__all__ = ["Effects", "Pipeline", "PipelineSettings", "Remark", "Scored"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,17 @@ class Scored:
     scores: Scores
 
 
+class Remark(NamedTuple):
+    """A fault of the input, in words for operators."""
+
+    where: str
+    """Asset or stream."""
+    reason: str
+    """Short code."""
+    detail: str
+    """What was expected, and what came."""
+
+
 @dataclass(slots=True)
 class Effects:
     """What the shell shall do, each list in order."""
@@ -67,6 +79,8 @@ class Effects:
     """Readings refused because no model can take them."""
     backward: int = 0
     """Frames whose event time was before the asset's previous one."""
+    remarks: list[Remark] = field(default_factory=list)
+    """An example of each kind of fault in the batch."""
 
 
 class Pipeline:
@@ -85,20 +99,23 @@ class Pipeline:
         )
         self._block = BlockDraft(gateway, settings.block_summaries)
         self._excerpts = Excerpts(settings.excerpts)
-        self._bound = (0, 0)
 
     def install(self, scorers: list[Scorer]) -> None:
         """Put these models into service, slot 0 first; history, periods and alerts go on."""
-        self.fleet = Fleet(scorers, readings=self.fleet.readings)
+        warm = self.fleet.readings if scorers[0] is self.fleet.scorers[0] else None
+        self.fleet = Fleet(scorers) if warm is None else Fleet(scorers, readings=warm)
         self.episodes.cards = [scorer.card for scorer in scorers]
-        self._bound = (-1, -1)
+        self._hold()
+        self.fleet.cover(range(self.directory.asset_count), self.directory, self.history)
 
     def step(self, batch: Batch) -> Effects:
         """Take in frames in order of arrival."""
         effects = Effects()
         self._hold()
-        for segment, order in _segments(batch):
-            self._segment(segment, order, effects)
+        checked = preprocess(self._clocks, batch, order_of(batch.asset))
+        self._remark(checked, effects)
+        for part in _segments(checked.batch, checked.backward, self.history):
+            self._segment(part, effects)
         return effects
 
     def tick(self) -> Effects:
@@ -115,31 +132,40 @@ class Pipeline:
         self._emit(effects)
         return effects
 
-    def _segment(self, batch: Batch, order: Order, effects: Effects) -> None:
-        checked = preprocess(self._clocks, batch, order)
-        number = self.history.append(checked.batch, order, self.directory)
-        scores = self.fleet.score(checked.batch, order, number, self.history)
-        changes = self.episodes.step(checked.batch, scores, self.directory.asset_count)
+    def _segment(self, part: _Segment, effects: Effects) -> None:
+        batch = part.batch
+        newcomers = self.history.newcomers(batch)
+        number = self.history.append(batch, part.order, self.directory)
+        if newcomers.size:
+            assets = np.unique(batch.asset[batch.frame[newcomers]]).tolist()
+            self.fleet.cover(assets, self.directory, self.history)
+        scores = self.fleet.score(batch, part.order, number, self.history)
+        changes = self.episodes.step(batch, scores, self.directory.asset_count)
         self._tell(changes, effects)
-        for closed in self._close(checked, number):
+        for closed in self._periods.step(batch, number, part.backward, self.directory.phase):
             self._summarise(closed, effects)
         source = (self.gateway, self.directory, self.history)
-        effects.excerpts += self._excerpts.step(checked.batch, number, changes, source)
-        effects.scored.append(Scored(checked.batch, scores))
-        effects.missing += checked.missing
-        effects.out_of_range += checked.out_of_range
-        effects.backward += int(checked.backward.sum())
+        effects.excerpts += self._excerpts.step(batch, number, changes, source)
+        effects.scored.append(Scored(batch, scores))
 
     def _hold(self) -> None:
-        size = (self.directory.asset_count, self.directory.stream_count)
-        if size != self._bound:
-            self._bound = size
-            self._clocks.hold(self.directory.asset_count)
-            self.history.hold(self.directory)
-            self.fleet.bind(self.directory)
+        self._clocks.hold(self.directory.asset_count)
+        self.history.hold(self.directory)
+        self.fleet.hold(self.directory)
 
-    def _close(self, checked: Checked, number: NDArray[np.int64]) -> list[Closed]:
-        return self._periods.step(checked.batch, number, checked.backward, self.directory.phase)
+    def _remark(self, checked: Checked, effects: Effects) -> None:
+        effects.missing += checked.missing
+        effects.out_of_range += checked.refused.size
+        effects.backward += int(checked.backward.sum())
+        for frame in np.flatnonzero(checked.backward)[-1:]:
+            came, before = int(checked.batch.time_us[frame]), int(checked.before_us[frame])
+            detail = f"expected {before / 1000:.3f} ms or later, got {came / 1000:.3f} ms"
+            where = self.directory.assets[checked.batch.asset[frame]]
+            effects.remarks.append(Remark(where, "backward", detail))
+        for reading in checked.refused[-1:]:
+            where = self.directory.assets[checked.batch.asset[checked.batch.frame[reading]]]
+            detail = f"expected a value within +-{LARGEST:g}, got one beyond"
+            effects.remarks.append(Remark(where, "out_of_range", detail))
 
     def _tell(self, changes: list[Change], effects: Effects) -> None:
         for change in changes:
@@ -150,7 +176,8 @@ class Pipeline:
     def _summarise(self, closed: Closed, effects: Effects) -> None:
         streams = self.directory.streams_of[closed.asset]
         rows = self.history.rows_of(closed.asset, streams, closed.first, closed.last)
-        columns, summaries = summarise(*rows)
+        nulls = self.history.nulls_of(streams, closed.first, closed.last)
+        columns, summaries = summarise(*rows, nulls)
         self._block.add(closed.asset, columns, summaries)
         if self._block.count >= self._block.full:
             self._emit(effects)
@@ -161,15 +188,35 @@ class Pipeline:
             effects.summaries.append(block)
 
 
-def _segments(batch: Batch) -> Iterator[tuple[Batch, Order]]:
-    """Cut the batch, in order, so that no asset has more than STEP_FRAMES frames in a piece."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Segment:
+    """Frames that may be taken in at once."""
+
+    batch: Batch
+    order: Order
+    backward: NDArray[np.bool_]
+
+
+def _segments(batch: Batch, backward: NDArray[np.bool_], history: History) -> Iterator[_Segment]:
+    """Cut the batch, in order, so that all frames of a piece see the same streams of their asset.
+
+    Nor has an asset more than STEP_FRAMES frames in a piece. Take each one in before the next.
+    """
     while batch.asset.size:
         order = order_of(batch.asset)
-        over = np.flatnonzero(order.rank >= STEP_FRAMES)
-        if not over.size:
-            yield batch, order
+        end = _end(batch, order, history)
+        if end == batch.asset.size:
+            yield _Segment(batch, order, backward)
             return
-        head = np.arange(batch.asset.size) < over[0]
+        head = np.arange(batch.asset.size) < end
         first = batch.take(head)
-        yield first, order_of(first.asset)
-        batch = batch.take(~head)
+        yield _Segment(first, order_of(first.asset), backward[head])
+        batch, backward = batch.take(~head), backward[~head]
+
+
+def _end(batch: Batch, order: Order, history: History) -> int:
+    over = np.flatnonzero(order.rank >= STEP_FRAMES)
+    births = history.newcomers(batch)
+    late = batch.frame[births] if births.size else births
+    late = late[order.rank[late] > 0]
+    return int(min(over[:1].min(initial=batch.asset.size), late.min(initial=batch.asset.size)))

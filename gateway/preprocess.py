@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from gateway.arrays import grown
 from gateway.batch import Batch, Order
 
-__all__ = ["Checked", "Clocks", "preprocess"]
+__all__ = ["LARGEST", "Checked", "Clocks", "preprocess"]
 
-LARGEST = 1e30  # beyond this, squares overflow float32, in which models compute
+LARGEST = 1e18
+"""Beyond this, sums of squares overflow float32, in which models compute."""
 
 
 @dataclass(slots=True)
@@ -31,31 +32,36 @@ class Checked:
     """A batch whose values are finite or NaN (missing), and what was found."""
 
     batch: Batch
-    backward: NDArray[np.bool_]
-    """[F] event time is before that of the asset's previous frame."""
+    before_us: NDArray[np.int64]
+    """[F] event time of the asset's previous frame."""
     missing: int
     """Readings whose value is null."""
-    out_of_range: int
-    """Readings beyond +-1e30: refused, treated as missing."""
+    refused: NDArray[np.int64]
+    """[k] readings beyond +-1e18: treated as missing."""
+
+    @property
+    def backward(self) -> NDArray[np.bool_]:
+        """[F] event time is before that of the asset's previous frame."""
+        return self.batch.time_us < self.before_us
 
 
 def preprocess(clocks: Clocks, batch: Batch, order: Order) -> Checked:
     """Check range and order; updates `clocks` to the batch's last frames."""
     missing = int(np.isnan(batch.value).sum())
     excess = np.abs(batch.value) > LARGEST
-    refused = int(excess.sum())
-    if refused:
+    refused = np.flatnonzero(excess)
+    if refused.size:
         batch = replace(batch, value=np.where(excess, np.nan, batch.value))
-    return Checked(batch, _backward(clocks, batch, order), missing, refused)
+    return Checked(batch, _before(clocks, batch, order), missing, refused)
 
 
-def _backward(clocks: Clocks, batch: Batch, order: Order) -> NDArray[np.bool_]:
+def _before(clocks: Clocks, batch: Batch, order: Order) -> NDArray[np.int64]:
     asset, time_us = batch.asset[order.index], batch.time_us[order.index]
     before = np.empty_like(time_us)
     before[1:] = time_us[:-1]
     before[order.first] = clocks.last_us[asset[order.first]]
-    backward = np.empty(asset.size, np.bool_)
-    backward[order.index] = time_us < before
+    arrived = np.empty_like(before)
+    arrived[order.index] = before
     last = np.append(order.first[1:], True)[: asset.size]
     clocks.last_us[asset[last]] = time_us[last]
-    return backward
+    return arrived

@@ -117,8 +117,9 @@ class Decoder:
         return JsonRoute(rule, asset, names.get("channel", ""), self.directory)
 
     def _reject(self, message: Message, error: WireError) -> None:
-        reason = error.reason if isinstance(error, MessageError) else "bad_topic"
-        self.ledger.reject(reason, str(error), message.topic)
+        if not isinstance(error, MessageError):
+            error = MessageError("bad_topic", str(error))
+        self.ledger.reject(error.reason, error.detail, message.topic)
         self.quarantine.append(
             Quarantined(message.topic, message.payload[:SHOWN_BYTES], str(error))
         )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.batch import Batch, Order
+from gateway.arrays import grown
+from gateway.batch import Batch, Order, order_of
 from gateway.directory import Directory
 from gateway.history import History
 from gateway.score.calibration import surprise
 from gateway.score.scorer import Scorer
+from wire.contract import ANY
 
 __all__ = ["Fleet", "Scores"]
 
@@ -38,10 +41,17 @@ class Scores:
 class _Binding:
     """A per-asset model's view of the directory."""
 
+    names: dict[str, int]
+    """Asset name to row in the model's tables."""
+    channels: tuple[str, ...]
     row: NDArray[np.int64]
     """[assets] row in the model's tables, -1 = not covered."""
     streams: NDArray[np.int64]
     """[assets, channels]"""
+
+    def row_of(self, asset: str) -> int | None:
+        """Row of an asset, None where the model does not know it."""
+        return self.names.get(asset, self.names.get(ANY))
 
 
 @dataclass(slots=True)
@@ -59,17 +69,47 @@ class Fleet:
     stream_column: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     """[streams] column of the stream in that model."""
 
-    def bind(self, directory: Directory) -> None:
-        """Match assets and streams to models by name; call when either has changed."""
-        self.asset_slot = np.zeros(directory.asset_count, np.int32)
-        self.stream_slot = np.zeros(directory.stream_count, np.int32)
-        self.stream_column = np.zeros(directory.stream_count, np.int32)
-        counted = np.zeros(directory.stream_count, np.int64)
-        counted[: self.readings.size] = self.readings
-        self.readings = counted
-        self.scorers[0].hold(directory.stream_count)
-        for slot in range(1, len(self.scorers)):
-            self._bind_model(slot, directory)
+    def __post_init__(self) -> None:
+        for slot, scorer in enumerate(self.scorers[1:], 1):
+            card = scorer.card
+            self.bindings[slot] = _Binding(
+                names={name: row for row, name in enumerate(card.assets)},
+                channels=tuple(channel.name for channel in card.channels),
+                row=np.zeros(0, np.int64),
+                streams=np.zeros((0, len(card.channels)), np.int64),
+            )
+
+    def hold(self, directory: Directory) -> None:
+        """Make room for the directory's assets and streams."""
+        assets, streams = directory.asset_count, directory.stream_count
+        self.asset_slot = grown(self.asset_slot, assets)
+        self.stream_slot = grown(self.stream_slot, streams)
+        self.stream_column = grown(self.stream_column, streams)
+        self.readings = grown(self.readings, streams)
+        self.scorers[0].hold(streams)
+        for slot, binding in self.bindings.items():
+            binding.row = grown(binding.row, assets, fill=NONE)
+            binding.streams = grown(binding.streams, assets)
+            self.scorers[slot].hold(assets)
+
+    def cover(self, assets: Iterable[int], directory: Directory, history: History) -> None:
+        """Give assets to the models that know them and whose channels have all had a value.
+
+        Call it for assets of which a stream has just had its first value; the last model wins.
+        """
+        if not self.bindings:
+            return
+        for asset in assets:
+            known = directory.streams(asset)
+            for slot, binding in self.bindings.items():
+                row = binding.row_of(directory.assets[asset])
+                streams = [known.get(name, NONE) for name in binding.channels]
+                if row is None or NONE in streams or (history.born[streams] < 0).any():
+                    continue
+                binding.row[asset], binding.streams[asset] = row, streams
+                self.asset_slot[asset] = slot
+                self.stream_slot[streams] = slot
+                self.stream_column[streams] = np.arange(len(streams))
 
     def score(
         self, batch: Batch, order: Order, number: NDArray[np.int64], history: History
@@ -113,15 +153,25 @@ class Fleet:
             frames = frame[rows]
             if scorer.card.window == 1:
                 x = batch.value[rows].astype(np.float32)[:, None, None]
+                mask = np.ones_like(x) if scorer.takes_mask else None
             else:
-                x = history.window(units[:, None], number[frames], rows=scorer.card.window)
-            scores.reading[rows], _ = scorer.score(units, x)
-            np.add.at(self.readings, units, 1)
+                at, span = (units[:, None], number[frames]), scorer.card.window
+                x = history.window(*at, rows=span)
+                mask = history.mask(*at, rows=span) if scorer.takes_mask else None
+            scores.reading[rows], _ = scorer.score(units, x, mask=mask)
             level = surprise(scorer.card.calibration, scores.reading[rows])
             level -= np.log10(batch.width[frames])  # Bonferroni: the most surprising of a frame
-            level[self.readings[units] <= scorer.card.warmup] = 0.0
+            level[self._count(units) <= scorer.card.warmup] = 0.0
             np.maximum.at(scores.surprise, frames, level)
             np.maximum.at(scores.frame, frames, scores.reading[rows])
+
+    def _count(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count a reading of each unit; return how many that makes, of equal units in order."""
+        counted = self.readings[units] + 1
+        if not self.scorers[0].states:  # else a wave has no unit twice
+            counted += order_of(units).rank
+        self.readings[units] = counted
+        return counted
 
     def _score_assets(
         self,
@@ -140,10 +190,24 @@ class Fleet:
             mask = history.mask(streams, at, rows=x.shape[1]) if scorer.takes_mask else None
             rows = None if scorer.card.any_asset else binding.row[asset]
             result = scorer.score(asset.astype(np.int64), x, mask=mask, rows=rows)
-            level = surprise(scorer.card.calibration, result[0])
-            scores.surprise[frames] = np.maximum(scores.surprise[frames], level)
-            scores.frame[frames] = result[0]
+            self._decide(slot, scores, frames, result[0])
             self._hand_down(slot, batch, scores, frames, result)
+
+    def _decide(
+        self,
+        slot: int,
+        scores: Scores,
+        frames: NDArray[np.int64],
+        score: NDArray[np.float32],
+    ) -> None:
+        """Let the model decide its frames, but where a channel it does not know is remarkable."""
+        level = surprise(self.scorers[slot].card.calibration, score)
+        others = scores.surprise[frames]
+        remarkable = -np.log10(self.scorers[0].card.alert.p_clear)
+        outdone = (others > level) & (others >= remarkable)
+        scores.decider[frames[outdone]] = 0
+        frames = frames[~outdone]
+        scores.surprise[frames], scores.frame[frames] = level[~outdone], score[~outdone]
 
     def _hand_down(
         self,
@@ -164,32 +228,3 @@ class Fleet:
             scores.reading[rows] = score[at]
         else:
             scores.reading[rows] = by_channel[at, self.stream_column[batch.stream[rows]]]
-
-    def _bind_model(self, slot: int, directory: Directory) -> None:
-        card = self.scorers[slot].card
-        binding = _Binding(
-            np.full(directory.asset_count, -1, np.int64),
-            np.zeros((directory.asset_count, len(card.channels)), np.int64),
-        )
-        self.bindings[slot] = binding
-        self.scorers[slot].hold(directory.asset_count)
-        if card.any_asset:
-            for asset in range(directory.asset_count):
-                self._bind_asset(slot, directory, asset, 0)
-            return
-        for row, name in enumerate(card.assets):
-            found = directory.find_asset(name)
-            if found is not None:
-                self._bind_asset(slot, directory, found, row)
-
-    def _bind_asset(self, slot: int, directory: Directory, asset: int, row: int) -> None:
-        known = directory.streams(asset)
-        names = [channel.name for channel in self.scorers[slot].card.channels]
-        if not all(name in known for name in names):
-            return
-        streams = [known[name] for name in names]
-        self.bindings[slot].row[asset] = row
-        self.bindings[slot].streams[asset] = streams
-        self.asset_slot[asset] = slot
-        self.stream_slot[streams] = slot
-        self.stream_column[streams] = np.arange(len(streams))

@@ -24,8 +24,9 @@ class BlockDraft:
 
     def add(self, asset: int, columns: list[int], rows: SummaryColumns) -> None:
         """Add one asset's summaries; `columns` are the positions of its streams."""
-        self.parts.append((asset, columns, rows))
-        self.count += len(columns)
+        if columns:
+            self.parts.append((asset, columns, rows))
+            self.count += len(columns)
 
     def take(self, directory: Directory) -> SummaryBlock | None:
         """Return everything as a block (epoch and seq still empty), None when there is nothing."""

@@ -20,6 +20,8 @@ __all__ = ["ExcerptPlan", "Excerpts"]
 
 HISTORY_BLOCK = 128
 ALERT_ROWS = 128
+MOST_NUMBERS = 200_000
+"""Values of one block: what a wide asset has beyond it goes into further blocks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Excerpts:
     due: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """[assets] number of rows at which the next excerpt is cut, 0 = asset not seen."""
     sent: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """[assets] rows of history already sent."""
+    """[assets] rows of history already sent, up to `history_rows`."""
 
     def step(
         self,
@@ -52,7 +54,7 @@ class Excerpts:
         source: tuple[str, Directory, History],
     ) -> list[ExcerptBlock]:
         """Return the excerpts that became due with these frames and alerts."""
-        self._meet(source[1])
+        self._meet(source[1], source[2])
         events: list[tuple[int, Change | None]] = [
             (int(frame), None) for frame in np.flatnonzero(number + 1 >= self.due[batch.asset])
         ]
@@ -62,33 +64,37 @@ class Excerpts:
         for frame, change in events:
             asset, rows = int(batch.asset[frame]), int(number[frame]) + 1
             if change:
-                cut.append(_cut(asset, ALERT_ROWS, rows, "alert", source))
+                cut.extend(_cut(asset, ALERT_ROWS, rows, "alert", source))
             else:
                 cut.extend(self._periodic(asset, rows, source))
         return cut
 
-    def _meet(self, directory: Directory) -> None:
-        known = self.due.size
+    def _meet(self, directory: Directory, history: History) -> None:
         self.due = grown(self.due, directory.asset_count)
         self.sent = grown(self.sent, directory.asset_count)
-        if known < self.due.size or not self.due[directory.asset_count - 1]:
-            fresh = np.flatnonzero(self.due[: directory.asset_count] == 0)
-            self.due[fresh] = ((1 + directory.phase[fresh]) * HISTORY_BLOCK / 2).astype(np.int64)
+        if self.due[directory.asset_count - 1]:
+            return
+        fresh = np.flatnonzero(self.due[: directory.asset_count] == 0)
+        share = (1 + directory.phase[fresh]) / 2
+        if not self.plan.history_rows:
+            self.due[fresh] = np.ceil(share * self.plan.sample_every).astype(np.int64)
+            return
+        first = np.ceil(share * min(HISTORY_BLOCK, history.rows)).astype(np.int64)
+        self.due[fresh] = np.minimum(first, self.plan.history_rows)
 
     def _periodic(
         self, asset: int, rows: int, source: tuple[str, Directory, History]
     ) -> Iterable[ExcerptBlock]:
         if rows < self.due[asset]:
-            return  # an earlier frame of this batch has moved it on
-        if self.sent[asset] < self.plan.history_rows:
-            length = rows - int(self.sent[asset])
-            self.sent[asset] = rows
-            last = rows >= self.plan.history_rows
-            self.due[asset] = rows + (self.plan.sample_every if last else HISTORY_BLOCK)
-            yield _cut(asset, length, rows, "history", source)
-            return
-        self.due[asset] = rows + self.plan.sample_every
-        yield _cut(asset, self.plan.sample_rows, rows, "sample", source)
+            return []  # an earlier frame of this batch has moved it on
+        sent, whole = int(self.sent[asset]), self.plan.history_rows
+        if sent >= whole:
+            self.due[asset] = rows + self.plan.sample_every
+            return _cut(asset, self.plan.sample_rows, rows, "sample", source)
+        step = min(HISTORY_BLOCK, source[2].rows, whole - rows)
+        self.sent[asset] = rows
+        self.due[asset] = rows + (step or self.plan.sample_every)
+        return _cut(asset, rows - sent, rows, "history", source)
 
 
 def _cut(
@@ -97,9 +103,17 @@ def _cut(
     end: int,
     reason: Literal["history", "sample", "alert"],
     source: tuple[str, Directory, History],
-) -> ExcerptBlock:
+) -> Iterable[ExcerptBlock]:
+    """Cut `length` rows up to row `end`; streams that have had no value yet are left out."""
     gateway, directory, history = source
-    first = max(0, end - min(length, history.rows))
-    times_us, values = history.rows_of(asset, directory.streams_of[asset], first, end)
-    channels = tuple(directory.channels[asset])
-    return ExcerptBlock(gateway, "", 0, directory.assets[asset], channels, reason, times_us, values)
+    streams = directory.streams_of[asset]
+    born = [column for column, stream in enumerate(streams) if history.born[stream] >= 0]
+    if not born:
+        return
+    kept = [streams[column] for column in born]
+    channels = tuple(directory.channels[asset][column] for column in born)
+    most = max(MOST_NUMBERS // len(born), 1)
+    for first in range(max(0, end - min(length, history.rows)), end, most):
+        times_us, values = history.rows_of(asset, kept, first, min(first + most, end))
+        name = directory.assets[asset]
+        yield ExcerptBlock(gateway, "", 0, name, channels, reason, times_us, values)

@@ -16,6 +16,8 @@ __all__ = ["MAX_KNOTS", "choose_bound", "reconstruct", "swing", "trend"]
 MAX_KNOTS = 24
 NOISE_FACTOR = 4.0
 SPAN_SHARE = 0.01
+ROUNDING = 2.0**-46
+"""Share of the largest value by which another reader's float64 line may lie beside ours."""
 
 
 def trend(
@@ -34,8 +36,10 @@ def trend(
         if knots.size <= MAX_KNOTS:
             break
         bound *= 2
-    distance = np.abs(exact - np.interp(seconds, seconds[knots], exact[knots])).max()
-    return knots, float(np.nextafter(np.float32(distance), np.float32(np.inf)))
+    since_us = times_us - times_us[0]
+    distance = np.abs(exact - reconstruct(since_us, since_us[knots], values[knots])).max()
+    rounding = ROUNDING * np.abs(exact).max()
+    return knots, float(np.nextafter(np.float32(distance + rounding), np.float32(np.inf)))
 
 
 def choose_bound(values: NDArray[np.float64]) -> float:

@@ -54,10 +54,10 @@ class Periods:
         shift = (phase[batch.asset] * self.period_us).astype(np.int64)
         index = (batch.time_us + shift) // self.period_us
         rows = number - self.first[batch.asset]
-        due = (index != self.index[batch.asset]) & (rows >= self.least_rows)
-        due |= (rows >= self.most_rows) | (backward & (rows > 0))
         fresh = rows == 0
         self.index[batch.asset[fresh]] = index[fresh]
+        due = (index != self.index[batch.asset]) & (rows >= self.least_rows)
+        due |= (rows >= self.most_rows) | (backward & (rows > 0))
         if not due.any():
             return []
         return self._close(batch, number, index, backward, np.unique(batch.asset[due]))

@@ -10,13 +10,14 @@ from wire.blocks import SKETCH_POINTS, SummaryColumns
 
 __all__ = ["summarise"]
 
+LARGEST = float(np.finfo(np.float32).max)
 LEVELS = (np.arange(SKETCH_POINTS) + 0.5) / SKETCH_POINTS
 
 
 def summarise(
-    times_us: NDArray[np.int64], values: NDArray[np.float32]
+    times_us: NDArray[np.int64], values: NDArray[np.float32], nulls: NDArray[np.int64]
 ) -> tuple[list[int], SummaryColumns]:
-    """Summarise rows [n] x streams [n, c]; NaN = missing.
+    """Summarise rows [n] x streams [n, c]; NaN = no reading, for which `nulls` [c] were null.
 
     Returns the columns (0..c-1) that held a reading and their summaries in that order; `asset` and
     `channel` of the summaries are left 0 for the caller's block to number.
@@ -25,16 +26,15 @@ def summarise(
     kept = [int(c) for c in np.flatnonzero(present.any(axis=0))]
     parts = [_one(times_us[present[:, c]], values[present[:, c], c]) for c in kept]
     stacked = {name: np.array([part[name] for part in parts]) for name in _SCALARS}
-    lost = [int((~present[:, c]).sum()) for c in kept]
     return kept, SummaryColumns(
         asset=np.zeros(len(kept), np.uint16),
         channel=np.zeros(len(kept), np.uint16),
         start_us=stacked["start_us"].astype(np.int64),
         end_us=stacked["end_us"].astype(np.int64),
         count=stacked["count"].astype(np.uint32),
-        missing=np.array(lost, np.uint32),
+        missing=nulls[kept].astype(np.uint32),
         mean=stacked["mean"].astype(np.float32),
-        variance=stacked["variance"].astype(np.float32),
+        variance=np.minimum(stacked["variance"], LARGEST).astype(np.float32),
         low=stacked["low"].astype(np.float32),
         high=stacked["high"].astype(np.float32),
         first=stacked["first"].astype(np.float32),
