@@ -58,6 +58,7 @@ def backtest(
     recordings: Sequence[Recording],
     pipeline: Pipeline,
     *,
+    batch_rows: int = BATCH_ROWS,
     progress: Callable[[int], None] = lambda _rows: None,
 ) -> Backtest:
     """Feed all rows, side by side as `replay` does; nothing of the future is revealed.
@@ -65,7 +66,7 @@ def backtest(
     `progress` is told how many rows were done since it was last told.
     """
     result = Backtest(models=[_name(scorer) for scorer in pipeline.fleet.scorers])
-    for batch in batches_of(recordings, pipeline.directory):
+    for batch in batches_of(recordings, pipeline.directory, rows=batch_rows):
         started = time.process_time()
         effects = pipeline.step(batch)
         result.pipeline_cpu_s += time.process_time() - started
@@ -77,7 +78,9 @@ def backtest(
     return result
 
 
-def batches_of(recordings: Sequence[Recording], directory: Directory) -> Iterator[Batch]:
+def batches_of(
+    recordings: Sequence[Recording], directory: Directory, *, rows: int = BATCH_ROWS
+) -> Iterator[Batch]:
     """Merge recordings by time since each one's start, a recording's own order kept."""
     chunks = [recording.whole() for recording in recordings]
     offsets = [np.maximum.accumulate(chunk.t_us - chunk.t_us[:1]) for chunk in chunks]
@@ -95,8 +98,8 @@ def batches_of(recordings: Sequence[Recording], directory: Directory) -> Iterato
         ),
         value=np.concatenate([chunk.values.reshape(-1) for chunk in chunks]),
     )
-    for first in range(0, order.size, BATCH_ROWS):
-        yield whole.pick(order[first : first + BATCH_ROWS])
+    for first in range(0, order.size, rows):
+        yield whole.pick(order[first : first + rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
