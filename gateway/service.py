@@ -23,9 +23,10 @@ from gateway.lane import Lane
 from gateway.models.receiver import Receiver
 from gateway.models.shelf import BUNDLED, Shelf, load_blocking, load_folder_blocking
 from gateway.outbox import Entry, Outbox
+from gateway.subscription import subscribe_until_granted
 from wire.codec import encode_json
 from wire.messages import GatewayStatus
-from wire.mqtt import ConnectionState, Disconnected, Endpoint, Session, Will
+from wire.mqtt import Connected, ConnectionState, Endpoint, Session, Will
 
 __all__ = ["Service", "open_shelf_blocking", "run"]
 
@@ -123,9 +124,11 @@ class Service:
                 task.cancel()
 
     async def _subscribe(self) -> None:
-        await self.links.site.subscribe(*(rule.match for rule in self.config.sources))
-        await self.links.uplink.subscribe(self.edge.topics.commands(self.edge.gateway))
+        filters = (rule.match for rule in self.config.sources)
+        await subscribe_until_granted(self.links.site, *filters)
         self._send([self._status("online")])
+        commands = self.edge.topics.commands(self.edge.gateway)
+        await subscribe_until_granted(self.links.uplink, commands)
 
     async def _take_in(self, session: Session) -> None:
         while True:
@@ -242,7 +245,5 @@ def _password(section: BrokerSection, folder: Path) -> str | None:
 
 
 def _tell(role: str, state: ConnectionState) -> None:
-    if isinstance(state, Disconnected):
-        log.warning("broker lost: %s %s", role, str(state))
-    else:
-        log.info("broker: %s %s", role, str(state))
+    level = logging.INFO if isinstance(state, Connected) else logging.WARNING
+    log.log(level, "broker of the %s: %s", role, state)

@@ -11,8 +11,9 @@ from gateway.errors import ModelRefusedError
 from gateway.models.shelf import Shelf, keep_blocking, load_blocking
 from gateway.models.transfer import Transfer
 from gateway.score.scorer import Scorer
+from gateway.subscription import subscribe_until_granted
 from wire.codec import decode_json
-from wire.errors import MessageError
+from wire.errors import MessageError, WireError
 from wire.messages import ModelManifest, ModelTarget
 from wire.mqtt import Session
 from wire.topics import BlobTopic, MetaTopic, Topics
@@ -54,13 +55,14 @@ class Receiver:
 
     async def run(self) -> None:
         """Serve for ever; a refused model is noted, and what serves goes on serving."""
-        await self.session.subscribe(self.topics.meta(MANIFEST_ROLE))
+        await subscribe_until_granted(self.session, self.topics.meta(MANIFEST_ROLE))
         while True:
             topic, payload = await self._messages.get()
             try:
                 await self._take(topic, payload)
-            except MessageError as error:
-                self._refuse(ModelRefusedError("manifest", error.reason, error.detail))
+            except WireError as error:
+                reason = error.reason if isinstance(error, MessageError) else "topic"
+                self._refuse(ModelRefusedError(topic, reason, str(error)))
             except ModelRefusedError as error:
                 self._refuse(error)
 
@@ -69,7 +71,9 @@ class Receiver:
             case MetaTopic(role) if role == MANIFEST_ROLE and payload:
                 manifest = decode_json(payload, ModelManifest)
                 for target in self.transfer.announce(manifest):
-                    await self.session.subscribe(self.topics.blob_chunks(target.sha256))
+                    await subscribe_until_granted(
+                        self.session, self.topics.blob_chunks(target.sha256)
+                    )
             case BlobTopic(sha256, chunk):
                 await self._take_chunk(sha256, chunk, payload)
             case _:
