@@ -78,6 +78,7 @@ __all__ = [
 
 MAX_TOPIC_BYTES = 65_535
 REST_S = 0.002
+FASTEST_ARRIVAL_S = 25e-6
 SUCCESS = 0
 SESSION_TAKEN_OVER = 142
 BUSY_CODES = frozenset({136, 137, 151, 159})  # unavailable, busy, quota, connection rate
@@ -435,8 +436,10 @@ class Session:
     def _serve_receiver(self) -> None:
         if self._enough_arrived():
             self._wake()
-        elif self._link is not None and not self._core.arrivals.stall.suspected:
-            self._link.rest(REST_S)
+        elif self._link is not None:
+            arrivals = self._core.arrivals
+            pause_s = arrivals.stall.room(arrivals.owed) * FASTEST_ARRIVAL_S
+            self._link.rest(min(pause_s, REST_S))
 
     def _wake(self) -> None:
         if self._arrival is not None and not self._arrival.done():

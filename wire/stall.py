@@ -32,6 +32,11 @@ class StallEstimate:
         """Tell whether there is a guess at present."""
         return self._limit is not None and self._uses_left > 0
 
+    def room(self, owed: int) -> int:
+        """Return how many more packets may come before the broker waits, as far as is known."""
+        guessed = self._limit if self.suspected else None
+        return max((self._receive_max if guessed is None else guessed) - owed, 0)
+
     def observe(self, owed: int) -> None:
         """Note how many packets are unacknowledged now."""
         if owed <= self._peak:
