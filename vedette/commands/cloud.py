@@ -65,6 +65,10 @@ def run_command(
         str, typer.Option("--client-id", help="Name at the broker, one a running cloud.")
     ] = "vedette-cloud",
     min_rows: MinRowsOption = DEFAULTS.min_rows,
+    ready_share: Annotated[
+        float,
+        typer.Option("--ready-share", min=0, max=1, help="Share of assets a first training needs."),
+    ] = DEFAULTS.ready_share,
     retrain_interval: Annotated[
         float, typer.Option("--retrain-interval", min=0, help="Least seconds between trainings.")
     ] = DEFAULTS.interval_s,
@@ -76,7 +80,9 @@ def run_command(
             endpoint=Endpoint.from_url(broker, client_id=client_id, connect_timeout_s=CONNECT_S),
             database_url=database_url(database),
             topics=Topics(root),
-            policy=RetrainPolicy(min_rows=min_rows, interval_s=retrain_interval),
+            policy=RetrainPolicy(
+                min_rows=min_rows, interval_s=retrain_interval, ready_share=ready_share
+            ),
             fleet=FleetSettings(min_rows=min(min_rows, FLEET.min_rows)),
         )
         service = CloudService(settings, emit=printer(json=json))

@@ -90,7 +90,7 @@ def _play(
     quiet: bool,
 ) -> dict[str, Any]:
     rows = sum(recording.row_count for recording in script.recordings)
-    errors.print(f"broker {stage.broker.name} at {stage.broker.url}, logs in {stage.folder}")
+    errors.print(f"broker {stage.broker.name} at {stage.broker.url}")
     errors.print(f"{len(script.recordings)} assets at {script.speed:g}x, {rows} rows")
     with Progress(console=errors, transient=True) as progress:
         task = progress.add_task("replay", total=rows)

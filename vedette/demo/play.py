@@ -23,7 +23,7 @@ CATCH_UP_TIMEOUT_S = 60.0
 
 
 class DemoError(Exception):
-    """Something on the stage did not do its part; names the log to read."""
+    """Something on the stage did not do its part; quotes the end of its log."""
 
 
 async def play(
@@ -75,7 +75,7 @@ async def _replay(
 async def _online(watch: Watch, stage: Stage) -> None:
     ready = await watch.until(lambda status: status.presence == "online", timeout_s=START_TIMEOUT_S)
     if not ready:
-        raise DemoError(f"the gateway did not come up: see {stage.folder / 'gateway.log'}")
+        raise DemoError(f"the gateway did not come up; its log ends with: {stage.last_words()}")
 
 
 async def _caught_up(watch: Watch, stage: Stage, readings: int) -> None:
@@ -84,5 +84,5 @@ async def _caught_up(watch: Watch, stage: Stage, readings: int) -> None:
 
     if not await watch.until(has_all, timeout_s=CATCH_UP_TIMEOUT_S):
         seen = watch.status.readings if watch.status else {}
-        log = stage.folder / "gateway.log"
-        raise DemoError(f"expected {readings} readings at the gateway, got {seen}: see {log}")
+        expected = f"expected {readings} readings at the gateway, got {seen}"
+        raise DemoError(f"{expected}; its log ends with: {stage.last_words()}")

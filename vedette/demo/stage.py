@@ -15,6 +15,7 @@ __all__ = ["GATEWAY", "Stage", "open_stage"]
 
 GATEWAY = "demo"
 STOP_TIMEOUT_S = 20.0
+READY_SHARE = 1.0  # waiting for every asset makes the first model the same in every run
 CONFIG = """\
 [gateway]
 id = "{gateway}"
@@ -35,6 +36,10 @@ class Stage:
     gateway: subprocess.Popen[bytes]
     cloud: subprocess.Popen[bytes]
     folder: Path
+
+    def last_words(self) -> str:
+        """The end of the gateway's log."""
+        return (self.folder / "gateway.log").read_text("utf-8", "replace")[-600:].strip()
 
     def stop_gateway(self) -> None:
         """Ask the gateway to send what it holds and leave; wait until it has."""
@@ -63,6 +68,7 @@ def open_stage(
         )
         database = folder / "cloud.sqlite"
         given = ["--broker", broker.url, "--database", str(database), "--min-rows", str(min_rows)]
+        given += ["--ready-share", str(READY_SHARE)]
         cloud = stack.enter_context(
             _process(folder, "cloud", "-m", "vedette", "cloud", "run", "--json", *given)
         )
