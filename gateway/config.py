@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import pathlib
 import re
 import tomllib
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
-from gateway.decode.rules import SourceRule, template_pattern
+from gateway.decode.rules import SourceRule, rule_faults
 from gateway.errors import ConfigError
-from wire.errors import TopicError
+from gateway.keylines import KeyLines, Path
+from wire.errors import WireError
+from wire.mqtt import Endpoint
 from wire.topics import DEFAULT_ROOT, Topics, check_name
 
 __all__ = [
@@ -28,7 +32,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-Seconds = Annotated[float, Meta(gt=0, le=86_400 * 366)]
+Seconds = Annotated[float, Meta(ge=0.001, le=86_400 * 366)]
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
@@ -128,7 +132,7 @@ class Config(Section, frozen=True):
         return self.source or (SourceRule(match=self.topics.all_readings()),)
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: pathlib.Path) -> Config:
     """Read a file; raise ConfigError naming the file, the line and the key."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -139,54 +143,50 @@ def load_config(path: Path) -> Config:
 
 def parse_config(text: str, *, name: str) -> Config:
     """Parse the text of a file called `name`; raise ConfigError as `load_config` does."""
+    lines = KeyLines(text)
     try:
         config = msgspec.convert(tomllib.loads(text), Config)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{name}: not TOML: {error}") from None
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{name}:{_line_of(text, str(error))}: {error}") from None
-    _check(config, text, name)
+        raise ConfigError(f"{name}:{lines.find(_path_of(str(error)))}: {error}") from None
+    for path, fault in _faults(config):
+        key = ".".join(map(str, path))
+        raise ConfigError(f"{name}:{lines.find(path)}: {key}: {fault}")
     return config
 
 
-def _check(config: Config, text: str, name: str) -> None:
-    try:
-        check_name(config.gateway.id, what="gateway.id")
-        Topics(config.gateway.root)
-    except TopicError as error:
-        raise ConfigError(f"{name}:{_find(text, 'gateway', 0, None)}: {error}") from None
-    if config.summaries.least_readings > config.summaries.most_readings:
-        line = _find(text, "summaries", 0, "least_readings")
-        raise ConfigError(f"{name}:{line}: least_readings: expected at most most_readings")
-    for index, rule in enumerate(config.source):
-        if rule.topic and not template_pattern(rule.topic).groupindex and not rule.asset:
-            line = _find(text, "source", index, "topic")
-            raise ConfigError(f"{name}:{line}: topic: expected {{asset}} in {rule.topic!r}")
-
-
-def _line_of(text: str, message: str) -> int:
-    """Line of the key that a msgspec message names by its path (`$.source[1].time`)."""
-    path = re.search(r"`\$([^`]*)`", message)
+def _path_of(message: str) -> Path:
+    """Path of the key that a msgspec message names (`$.source[1].time`)."""
+    place = re.search(r"`\$([^`]*)`", message)
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", place.group(1) if place else "")
     unknown = re.search(r"unknown field `([^`]+)`", message)
-    steps = re.findall(r"\.(\w+)(?:\[(\d+)\])?", path.group(1) if path else "")
-    section = ".".join(step for step, _ in steps[:1])
-    index = int(steps[0][1]) if steps and steps[0][1] else 0
-    key = unknown.group(1) if unknown else (steps[1][0] if len(steps) > 1 else None)
-    return _find(text, section, index, key)
+    path: Path = tuple(name or int(index) for name, index in steps)
+    return (*path, unknown.group(1)) if unknown else path
 
 
-def _find(text: str, section: str, index: int, key: str | None) -> int:
-    """1-based line of `key` in the index-th `[section]`; of the section, or 1, if not found."""
-    seen, inside, best = -1, not section, 1
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?", line)
-        if header:
-            starts = header.group(1) == section
-            if not starts and not section and header.group(1) == key:
-                return number
-            seen += starts
-            inside = header.group(1).split(".")[0] == section and seen == index
-            best = number if starts and seen == index else best
-        elif inside and key and re.match(rf'\s*"?{re.escape(key)}"?\s*=', line):
-            return number
-    return best
+def _faults(config: Config) -> Iterator[tuple[Path, str]]:
+    """What no type can say, each with the path of its key."""
+    yield from _refused(("gateway", "id"), lambda: check_name(config.gateway.id, what="name"))
+    yield from _refused(("gateway", "root"), lambda: Topics(config.gateway.root))
+    for part, broker in (("site", config.site), ("uplink", config.uplink)):
+        if broker is not None:
+            yield from _refused((part, "url"), functools.partial(_endpoint, broker.url))
+    if config.summaries.least_readings > config.summaries.most_readings:
+        yield ("summaries", "least_readings"), "expected at most most_readings"
+    if config.excerpts.sample_rows > config.summaries.most_readings:
+        yield ("excerpts", "sample_rows"), "expected at most summaries.most_readings"
+    for index, rule in enumerate(config.source):
+        for key, fault in rule_faults(rule):
+            yield ("source", index, *key), fault
+
+
+def _endpoint(url: str) -> Endpoint:
+    return Endpoint.from_url(url, client_id="check")
+
+
+def _refused(path: Path, attempt: Callable[[], object]) -> Iterator[tuple[Path, str]]:
+    try:
+        attempt()
+    except WireError as error:
+        yield path, str(error)

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.arrays import grown
+from wire.errors import MessageError
 
-__all__ = ["Directory"]
+__all__ = ["MOST_CHANNELS", "Directory"]
+
+MOST_CHANNELS = 1024
+"""Channels that one asset may have."""
+LONGEST_NAME = 256
+NO_UNITS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -44,9 +52,31 @@ class Directory:
         return self._asset_index.get(name)
 
     def stream(self, asset: int, channel: str, *, unit: str = "") -> int:
-        """Return the index of an asset's stream, adding it when new."""
+        """Return the index of an asset's stream, adding it when new; see `introduce` for limits."""
         found = self._stream_index[asset].get(channel)
-        return self._add_stream(asset, channel, unit) if found is None else found
+        if found is not None:
+            return found
+        self.introduce(asset, [channel], units={channel: unit})
+        return self._stream_index[asset][channel]
+
+    def introduce(
+        self, asset: int, channels: Collection[str], *, units: Mapping[str, str] = NO_UNITS
+    ) -> None:
+        """Add those of these channels that are new to the asset, with their units.
+
+        Raises MessageError, and adds none, when a name is too long or they are too many.
+        """
+        known = self._stream_index[asset]
+        fresh = [name for name in channels if name not in known]
+        longest = max(map(len, fresh), default=0)
+        if longest > LONGEST_NAME:
+            detail = f"expected channel names of at most {LONGEST_NAME} characters, got {longest}"
+            raise MessageError("bad_channel", detail)
+        if len(known) + len(fresh) > MOST_CHANNELS:
+            detail = f"expected at most {MOST_CHANNELS} channels an asset, got {fresh[0]!r} too"
+            raise MessageError("too_many_channels", detail[:300])
+        for name in fresh:
+            self._add_stream(asset, name, units.get(name, ""))
 
     def streams(self, asset: int) -> dict[str, int]:
         """Return channel -> stream index of one asset; a live view, for reading only."""
@@ -65,7 +95,7 @@ class Directory:
         self.phase[index] = zlib.crc32(name.encode()) / 2**32
         return index
 
-    def _add_stream(self, asset: int, channel: str, unit: str) -> int:
+    def _add_stream(self, asset: int, channel: str, unit: str) -> None:
         index = self.stream_count
         self.stream_count += 1
         self._stream_index[asset][channel] = index
@@ -73,4 +103,3 @@ class Directory:
         self.units[asset].append(unit)
         self.streams_of[asset].append(index)
         self.width[asset] += 1
-        return index

@@ -1,4 +1,4 @@
-"""What waits to be published: alerts first, then the rest in order; bounded in bytes."""
+"""What waits to be published: alerts first, then what is retained, then bulk; bounded in bytes."""
 
 from __future__ import annotations
 
@@ -29,10 +29,15 @@ class Entry:
 
 @dataclass(slots=True)
 class Outbox:
-    """Queue of one broker. When full, the oldest bulk entry is dropped and counted, alerts last."""
+    """Queue of one broker. When full, the oldest bulk entry is dropped and counted, alerts last.
+
+    Of a retained topic only the newest message waits: the others would be overwritten at once.
+    """
 
     limit_bytes: int
-    urgent: deque[Entry] = field(default_factory=deque)
+    alerts: deque[Entry] = field(default_factory=deque)
+    retained: dict[str, Entry] = field(default_factory=dict)
+    """By topic."""
     bulk: deque[Entry] = field(default_factory=deque)
     size_bytes: int = 0
     dropped: int = 0
@@ -41,20 +46,26 @@ class Outbox:
 
     def append(self, entry: Entry) -> None:
         """Queue an entry, making room if need be."""
-        lane = self.bulk if entry.kind in {"summaries", "excerpts"} else self.urgent
-        lane.append(entry)
         self.size_bytes += entry.size_bytes
-        while self.size_bytes > self.limit_bytes and len(self.urgent) + len(self.bulk) > 1:
-            oldest = (self.bulk or self.urgent).popleft()
-            self.size_bytes -= oldest.size_bytes
-            self.dropped += 1
+        if entry.retain:
+            older = self.retained.pop(entry.topic, None)
+            self.size_bytes -= older.size_bytes if older else 0
+            self.retained[entry.topic] = entry
+        else:
+            (self.alerts if entry.kind == "alerts" else self.bulk).append(entry)
+        while self.size_bytes > self.limit_bytes and self.pending > 1:
+            self._drop()
 
     def take(self) -> Entry | None:
         """Remove and return the next entry; None when there is none."""
-        lane = self.urgent or self.bulk
-        if not lane:
+        if self.alerts:
+            entry = self.alerts.popleft()
+        elif self.retained:
+            entry = self.retained.pop(next(iter(self.retained)))
+        elif self.bulk:
+            entry = self.bulk.popleft()
+        else:
             return None
-        entry = lane.popleft()
         self.size_bytes -= entry.size_bytes
         return entry
 
@@ -65,4 +76,14 @@ class Outbox:
     @property
     def pending(self) -> int:
         """Entries waiting."""
-        return len(self.urgent) + len(self.bulk)
+        return len(self.alerts) + len(self.retained) + len(self.bulk)
+
+    def _drop(self) -> None:
+        if self.bulk:
+            oldest = self.bulk.popleft()
+        elif self.retained:
+            oldest = self.retained.pop(next(iter(self.retained)))
+        else:
+            oldest = self.alerts.popleft()
+        self.size_bytes -= oldest.size_bytes
+        self.dropped += 1

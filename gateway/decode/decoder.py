@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from gateway.decode.rules import SourceRule, template_pattern, topic_matches
 from gateway.directory import Directory
 from gateway.ledger import Ledger
 from wire.errors import MessageError, WireError
-from wire.topics import safe_name
+from wire.topics import check_name, safe_name
 
 __all__ = ["Decoder", "Message", "Quarantined"]
 
@@ -111,7 +112,10 @@ class Decoder:
             raise MessageError("no_rule", f"expected a topic like {rule.topic}, got {topic[:120]}")
         names = named.groupdict() if named else {}
         last = topic.rsplit("/", 1)[-1]
-        asset = self.directory.asset(safe_name(rule.asset or names.get("asset") or last))
+        named_asset = rule.asset or names.get("asset") or last
+        if rule.format == "vedette":
+            check_name(named_asset, what="source")
+        asset = self.directory.asset(_asset_name(named_asset))
         if rule.format == "vedette":
             return OwnRoute(asset, self.directory, self.ledger)
         return JsonRoute(rule, asset, names.get("channel", ""), self.directory)
@@ -123,3 +127,9 @@ class Decoder:
         self.quarantine.append(
             Quarantined(message.topic, message.payload[:SHOWN_BYTES], str(error))
         )
+
+
+def _asset_name(text: str) -> str:
+    """Make a name for any level of a topic; different levels never become one asset."""
+    name = safe_name(text)
+    return name if name == text else f"{name[:55]}-{zlib.crc32(text.encode()):08x}"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from gateway.batch import Draft
-from gateway.decode.rules import FieldRule, SourceRule, TimeRule
+from gateway.decode.rules import SourceRule, TimeRule
 from gateway.directory import Directory
 from wire.codec import MAX_JSON_BYTES, check_size, check_time, rejection
 from wire.errors import MessageError
@@ -35,6 +35,10 @@ class JsonRoute:
     channel: str
     """Channel that the topic names, or empty."""
     directory: Directory
+    units: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.units = {rule.channel or self._named(rule.path): rule.unit for rule in self.rule.field}
 
     def decode(self, payload: bytes, arrival_ms: float, draft: Draft) -> None:
         """Append the payload's readings to `draft`; raise MessageError when it holds none."""
@@ -44,31 +48,41 @@ class JsonRoute:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise rejection(error, payload, expected="JSON") from None
         time_ms = arrival_ms if self.rule.time is None else _time_ms(document, self.rule.time)
-        readings = list(self._readings(document))
+        readings = self._readings(document)
         if not readings:
             raise MessageError("no_value", f"expected a number, got {_shown(document)}")
+        self.directory.introduce(self.asset, readings, units=self.units)
+        streams = self.directory.streams(self.asset)
         draft.asset.append(self.asset)
         draft.time_ms.append(time_ms)
         draft.width.append(len(readings))
-        draft.stream += [stream for stream, _ in readings]
-        draft.value += [value for _, value in readings]
+        draft.stream += [streams[name] for name in readings]
+        draft.value += readings.values()
 
-    def _readings(self, document: Any) -> Iterator[tuple[int, float]]:
-        if self.rule.field:
-            for rule in self.rule.field:
-                found = _at(document, rule.path)
-                if found is not MISSING:
-                    yield self._stream(rule), _number(found, rule.path) * rule.scale + rule.offset
-            return
+    def _readings(self, document: Any) -> dict[str, float]:
+        """Collect value by channel; raise MessageError where two values have the same name."""
+        readings: dict[str, float] = {}
+        for name, value in self._by_field(document) if self.rule.field else self._all(document):
+            if name in readings:
+                raise MessageError("ambiguous", f"expected one value of {name[:120]!r}, got two")
+            readings[name] = value
+        return readings
+
+    def _by_field(self, document: Any) -> Iterator[tuple[str, float]]:
+        for rule in self.rule.field:
+            found = _at(document, rule.path)
+            if found is not MISSING:
+                value = _number(found, rule.path) * rule.scale + rule.offset
+                yield rule.channel or self._named(rule.path), value
+
+    def _all(self, document: Any) -> Iterator[tuple[str, float]]:
         for count, (path, value) in enumerate(_numbers(document, "", 0)):
             if count >= MAX_VALUES:
                 raise MessageError("too_many", f"expected at most {MAX_VALUES} values, got more")
-            name = ".".join(part for part in (self.channel, path) if part) or "value"
-            yield self.directory.stream(self.asset, name), value
+            yield self._named(path), value
 
-    def _stream(self, rule: FieldRule) -> int:
-        name = rule.channel or ".".join(part for part in (self.channel, rule.path) if part)
-        return self.directory.stream(self.asset, name, unit=rule.unit)
+    def _named(self, path: str) -> str:
+        return ".".join(part for part in (self.channel, path) if part) or "value"
 
 
 def _numbers(document: Any, path: str, depth: int) -> Iterator[tuple[str, float]]:
@@ -102,6 +116,9 @@ def _number(value: Any, path: str) -> float:
 
 
 def _at(document: Any, path: str) -> Any:
+    """Follow a dotted path; an empty one means the document itself."""
+    if not path:
+        return document
     for part in path.split("."):
         if isinstance(document, dict):
             document = document.get(part, MISSING)
@@ -114,6 +131,8 @@ def _at(document: Any, path: str) -> Any:
 
 def _time_ms(document: Any, rule: TimeRule) -> float:
     value = _at(document, rule.path)
+    if isinstance(value, bool):
+        raise MessageError("bad_time", f"{rule.path}: expected time in {rule.unit}, got {value}")
     try:
         if rule.unit == "iso":
             moment = datetime.fromisoformat(value)
@@ -128,4 +147,10 @@ def _time_ms(document: Any, rule: TimeRule) -> float:
 
 
 def _shown(value: Any) -> str:
-    return "nothing" if value is MISSING else repr(value)[:80]
+    match value:
+        case dict():
+            return f"an object with {', '.join(map(repr, list(value)[:4]))[:80] or 'nothing'}"
+        case list():
+            return f"an array of {len(value)}"
+        case _:
+            return "nothing" if value is MISSING else repr(value)[:80]

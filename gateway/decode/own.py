@@ -13,6 +13,9 @@ from wire.messages import ReadingMessage
 
 __all__ = ["OwnRoute"]
 
+REACH = 65_535
+"""Most messages that MQTT has under way: what is further off is neither repeated nor lost."""
+
 
 @dataclass(slots=True)
 class OwnRoute:
@@ -38,21 +41,24 @@ class OwnRoute:
         values = message.values
         if not values:
             return
+        streams = self.streams
+        if not streams.keys() >= values.keys():
+            self.directory.introduce(self.asset, values)
         draft.asset.append(self.asset)
         draft.time_ms.append(message.t)
         draft.width.append(len(values))
-        streams = self.streams
         for channel, value in values.items():
-            index = streams.get(channel)
-            draft.stream.append(
-                self.directory.stream(self.asset, channel) if index is None else index
-            )
+            draft.stream.append(streams[channel])
             draft.value.append(math.nan if value is None else value)
 
     def _is_new(self, message: ReadingMessage) -> bool:
         epoch, seq = message.id
         if epoch != self.epoch:
             self.epoch, self.seq = epoch, seq
+            return True
+        if not -REACH < seq - self.seq <= REACH:
+            self.ledger.note(epoch, "seq_jump", f"expected about {self.seq + 1}, got {seq}")
+            self.seq = seq
             return True
         if seq <= self.seq:
             self.ledger.duplicate += len(message.values)

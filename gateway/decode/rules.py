@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["FieldRule", "SourceRule", "TimeRule", "template_pattern", "topic_matches"]
+from wire.errors import WireError
+from wire.session import topic_filter
+from wire.topics import check_name
 
+__all__ = [
+    "FieldRule",
+    "SourceRule",
+    "TimeRule",
+    "rule_faults",
+    "template_pattern",
+    "topic_matches",
+]
+
+Finite = Annotated[float, Meta(ge=-1e18, le=1e18)]
 PLACEHOLDER = re.compile(r"\{(asset|channel)\}")
 
 
 class TimeRule(Struct, frozen=True, forbid_unknown_fields=True):
     """Where a payload keeps its event time; without it the time of arrival counts."""
 
-    path: str
+    path: Annotated[str, Meta(min_length=1, max_length=256)]
     """Dotted path to the field."""
     unit: Literal["s", "ms", "us", "ns", "iso"] = "ms"
     """Unit since 1970-01-01 UTC; `iso` = RFC 3339 text (without zone: UTC)."""
@@ -24,15 +38,15 @@ class TimeRule(Struct, frozen=True, forbid_unknown_fields=True):
 class FieldRule(Struct, frozen=True, forbid_unknown_fields=True):
     """One value of a payload."""
 
-    path: str
-    """Dotted path to a number; array items by index (`points.0.v`)."""
-    channel: str = ""
-    """Channel name; default: the path."""
-    unit: str = ""
+    path: Annotated[str, Meta(max_length=256)]
+    """Dotted path to a number; array items by index (`points.0.v`); empty = the whole payload."""
+    channel: Annotated[str, Meta(max_length=256)] = ""
+    """Channel name; default: the path, behind the topic's channel if it names one."""
+    unit: Annotated[str, Meta(max_length=64)] = ""
     """Unit after scaling."""
-    scale: float = 1.0
+    scale: Finite = 1.0
     """Factor applied to the value."""
-    offset: float = 0.0
+    offset: Finite = 0.0
     """Added after scaling, in `unit`."""
 
 
@@ -74,3 +88,38 @@ def template_pattern(template: str) -> re.Pattern[str]:
         for index, part in enumerate(parts)
     ]
     return re.compile("".join(pieces))
+
+
+def rule_faults(rule: SourceRule) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield what is wrong with a rule: the path of the key inside the rule, and the reason."""
+    try:
+        topic_filter(rule.match, qos=1)
+    except WireError as error:
+        yield ("match",), str(error)
+    yield from _template_faults(rule)
+    yield from _field_faults(rule)
+
+
+def _template_faults(rule: SourceRule) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    names = PLACEHOLDER.findall(rule.topic)
+    if len(set(names)) < len(names) or re.search(r"[{}]", PLACEHOLDER.sub("", rule.topic)):
+        yield ("topic",), f"expected {{asset}} and {{channel}} at most once, got {rule.topic!r}"
+    if rule.topic and "asset" not in names and not rule.asset:
+        yield ("topic",), f"expected {{asset}} in {rule.topic!r}, or the key asset beside it"
+    if rule.asset:
+        try:
+            check_name(rule.asset, what="name")
+        except WireError as error:
+            yield ("asset",), str(error)
+
+
+def _field_faults(rule: SourceRule) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if rule.format == "vedette":
+        for key in ("time", "field"):
+            if getattr(rule, key):
+                yield (key,), 'expected none: format = "vedette" says where everything is'
+    counts = Counter(field.channel or field.path for field in rule.field)
+    for index, field in enumerate(rule.field):
+        name = field.channel or field.path
+        if counts[name] > 1:
+            yield ("field", index), f"expected distinct channels, got {name!r} {counts[name]} times"

@@ -55,14 +55,15 @@ class Receiver:
 
     async def run(self) -> None:
         """Serve for ever; a refused model is noted, and what serves goes on serving."""
-        await subscribe_until_granted(self.session, self.topics.meta(MANIFEST_ROLE))
+        await self._ask_for(self.topics.meta(MANIFEST_ROLE))
         while True:
             topic, payload = await self._messages.get()
             try:
                 await self._take(topic, payload)
+            except MessageError as error:
+                self._refuse(ModelRefusedError(topic, error.reason, error.detail))
             except WireError as error:
-                reason = error.reason if isinstance(error, MessageError) else "topic"
-                self._refuse(ModelRefusedError(topic, reason, str(error)))
+                self._refuse(ModelRefusedError(topic, "topic", str(error)))
             except ModelRefusedError as error:
                 self._refuse(error)
 
@@ -70,14 +71,20 @@ class Receiver:
         match self.topics.parse(topic):
             case MetaTopic(role) if role == MANIFEST_ROLE and payload:
                 manifest = decode_json(payload, ModelManifest)
+                before = set(self.transfer.partial)
                 for target in self.transfer.announce(manifest):
-                    await subscribe_until_granted(
-                        self.session, self.topics.blob_chunks(target.sha256)
-                    )
+                    await self._ask_for(self.topics.blob_chunks(target.sha256))
+                for sha256 in before - set(self.transfer.partial):
+                    await self.session.unsubscribe(self.topics.blob_chunks(sha256))
             case BlobTopic(sha256, chunk):
                 await self._take_chunk(sha256, chunk, payload)
             case _:
                 return
+
+    async def _ask_for(self, pattern: str) -> None:
+        """Subscribe afresh: for a subscription that outlived us nothing retained would come."""
+        await self.session.unsubscribe(pattern)
+        await subscribe_until_granted(self.session, pattern)
 
     async def _take_chunk(self, sha256: str, chunk: int, payload: bytes) -> None:
         fetching = sha256 in self.transfer.partial
@@ -93,8 +100,14 @@ class Receiver:
         name = f"{target.id} {target.version}"
         scorer = await asyncio.to_thread(load_blocking, data, name=name, most_rows=self.most_rows)
         _expect_same(target, scorer, name)
-        await asyncio.to_thread(keep_blocking, scorer.file, self.folder)
         self.shelf.place(scorer)
+        try:
+            await asyncio.to_thread(keep_blocking, scorer.file, self.folder)
+        except OSError as error:
+            detail = (
+                f"expected to write below {self.folder}, got {error}; it serves until a restart"
+            )
+            self._refuse(ModelRefusedError(name, "not_kept", detail))
         self.changed()
         log.info("model in service: %s %s", name, target.sha256)
 

@@ -18,7 +18,7 @@ BUNDLED = Path(__file__).parent.parent / "bundled" / "robust.onnx"
 
 @dataclass(slots=True)
 class Shelf:
-    """At most one version of each model; the newest per-stream model serves as fallback."""
+    """At most one version of each model; the last per-stream model by name serves as fallback."""
 
     bundled: Scorer
     scorers: dict[str, Scorer] = field(default_factory=dict)
@@ -53,6 +53,10 @@ def load_blocking(data: bytes, *, name: str, most_rows: int) -> Scorer:
     if file.card.window > most_rows:
         detail = f"expected at most summaries.most_readings = {most_rows}, got {file.card.window}"
         raise ModelRefusedError(name, "window", detail)
+    if file.card.per_stream and not file.card.any_asset:
+        got = f"{len(file.card.assets)} names"
+        detail = f"expected '*' as the only asset of a model for every stream, got {got}"
+        raise ModelRefusedError(name, "assets", detail)
     return Scorer.load(file)
 
 

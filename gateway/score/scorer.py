@@ -19,6 +19,7 @@ from wire.contract import ModelCard, ModelFile, decode_array
 
 __all__ = ["CHUNK", "Scorer"]
 
+LARGEST_SCORE = 1e30
 CHUNK = 64
 """Rows of every call: matrix kernels round differently for different batch sizes."""
 
@@ -88,7 +89,8 @@ class Scorer:
         """Score x [n, window, channels] of distinct `units` [n] and advance their state.
 
         `rows` [n] are the units' rows in the graph's per-asset tables. Returns the scores [n] and,
-        where the model gives them, the scores a channel [n, channels].
+        where the model gives them, the scores a channel [n, channels]. A score that is no number
+        counts as +1e30, and such a state is not taken over: one reading never spoils the next.
         """
         feed: dict[str, NDArray[Any]] = {"x": x}
         if mask is not None and self.takes_mask:
@@ -97,10 +99,13 @@ class Scorer:
             feed["asset"] = rows
         for name, state in self.states.items():
             feed[name] = state[units]
+        if not x.shape[0]:
+            return np.zeros(0, np.float32), None
         results = self._run(feed, x.shape[0])
         for name, state in self.states.items():
-            state[units] = results[f"{name}.out"]
-        return results["score"], results.get("score_ch")
+            _advance(state, units, results[f"{name}.out"])
+        by_channel = results.get("score_ch")
+        return _bounded(results["score"]), None if by_channel is None else _bounded(by_channel)
 
     def _run(self, feed: dict[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
         parts = [self._run_chunk(feed, at, min(at + CHUNK, count)) for at in range(0, count, CHUNK)]
@@ -119,6 +124,7 @@ class Scorer:
         return [out[:size] for out in self.session.run(None, padded)]
 
     def _self_test(self, name: str) -> None:
+        self._expect_shapes(name)
         golden = self.card.golden
         rows = golden.rows if golden else 2
         shape = (rows, self.card.window, len(self.card.channels))
@@ -134,17 +140,66 @@ class Scorer:
             )
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
             raise ModelRefusedError(name, "run", str(error)) from None
-        _expect(name, "shape", score.shape == (rows,), f"scores of shape {(rows,)}", score.shape)
-        _expect(name, "not_finite", bool(np.isfinite(score).all()), "finite scores", score)
+        finite = bool((np.abs(score) < LARGEST_SCORE).all())
+        _expect(name, "not_finite", finite, f"numbers below {LARGEST_SCORE:g}", score)
         if golden:
             wanted = decode_array(golden.score, (rows,))
             close = np.abs(score - wanted) <= golden.atol * np.maximum(1, np.abs(wanted))
             _expect(name, "golden", bool(close.all()), f"scores {wanted}", score)
         self._forget()
 
+    def _expect_shapes(self, name: str) -> None:
+        """Run two full chunks that share their first row; raise ModelRefusedError.
+
+        Every output must have a row for each row of the batch, which depends on that row alone.
+        """
+        first, second = (self._probe(name, fill) for fill in (0.0, 1.0))
+        width = len(self.card.channels)
+        wanted = {"score": (CHUNK,), "score_ch": (CHUNK, width)}
+        wanted |= {f"state.{spec.name}.out": (CHUNK, *spec.shape) for spec in self.card.states}
+        for output, got, other in zip(self.outputs, first, second, strict=True):
+            shape = wanted.get(output)
+            if shape is None:
+                continue
+            _expect(name, "shape", got.shape == shape, f"{output} of shape {shape}", got.shape)
+            alone = np.array_equal(got[0], other[0], equal_nan=True)
+            _expect(name, "batch", alone, f"{output} of a row by itself", f"{got[0]}, {other[0]}")
+
+    def _probe(self, name: str, fill: float) -> list[NDArray[Any]]:
+        shape = (CHUNK, self.card.window, len(self.card.channels))
+        feed: dict[str, NDArray[Any]] = {"x": np.full(shape, fill, np.float32)}
+        feed["x"][0] = 0.0
+        if self.takes_mask:
+            feed["mask"] = np.ones(shape, np.float32)
+        if not self.card.any_asset:
+            feed["asset"] = np.zeros(CHUNK, np.int64)
+        for spec in self.card.states:
+            feed[f"state.{spec.name}"] = np.full((CHUNK, *spec.shape), spec.init, np.float32)
+        try:
+            return list(self.session.run(None, feed))
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
+            raise ModelRefusedError(name, "run", str(error)) from None
+
     def _forget(self) -> None:
         for spec in self.card.states:
             self.states[f"state.{spec.name}"] = np.zeros((0, *spec.shape), np.float32)
+
+
+def _advance(
+    state: NDArray[np.float32], units: NDArray[np.int64], after: NDArray[np.float32]
+) -> None:
+    finite = np.isfinite(after)
+    if not finite.all():
+        sound = finite.reshape(units.size, -1).all(axis=1)
+        units, after = units[sound], after[sound]
+    state[units] = after
+
+
+def _bounded(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    if (np.abs(score) < LARGEST_SCORE).all():
+        return score
+    number = np.nan_to_num(score, nan=LARGEST_SCORE)
+    return np.clip(number, -LARGEST_SCORE, LARGEST_SCORE)
 
 
 def _padded(array: NDArray[Any]) -> NDArray[Any]:
