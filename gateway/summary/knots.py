@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 __all__ = ["MAX_KNOTS", "choose_bound", "reconstruct", "swing", "trend"]
 
-MAX_KNOTS = 24
-NOISE_FACTOR = 4.0
+MAX_KNOTS = 32
+NOISE_FACTOR = 3.0
 SPAN_SHARE = 0.01
 ROUNDING = 2.0**-46
 """Share of the largest value by which another reader's float64 line may lie beside ours."""
@@ -43,7 +43,7 @@ def trend(
 
 
 def choose_bound(values: NDArray[np.float64]) -> float:
-    """1 % of the span, or four times the noise (MAD of second differences) if that is more."""
+    """1 % of the span, or three times the noise (MAD of second differences) if that is more."""
     span = float(values.max()) - float(values.min())
     if values.size < 3:
         return span * SPAN_SHARE
