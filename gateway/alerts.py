@@ -89,7 +89,7 @@ def _top_channels(change: Change, directory: Directory) -> tuple[AlertChannel, .
 
 def _sentence(change: Change, asset: str, channels: tuple[AlertChannel, ...]) -> str:
     if change.phase == "closed":
-        seconds = (change.episode.end_us - change.episode.start_us) / 1e6
+        seconds = max(change.episode.end_us - change.episode.start_us, 0) / 1e6
         return f"{asset}: back to normal after {seconds:.0f} s."
     if not channels:
         return f"{asset}: unusual."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,9 +16,11 @@ from gateway.pipeline import Effects, Pipeline, PipelineSettings
 from gateway.score.scorer import Scorer
 from gateway.summary.excerpts import ExcerptPlan
 from tests.gateway.graphs import bundled, load
-from wire.blocks import encode_excerpt, encode_summaries
+from wire.blocks import ExcerptBlock, SummaryBlock, encode_excerpt, encode_summaries
 from wire.codec import encode_json
 from wire.contract import ModelFile
+
+Block = TypeVar("Block", SummaryBlock, ExcerptBlock)
 
 SMALL = PipelineSettings(
     period_s=20.0,
@@ -75,7 +79,7 @@ def machine(*models: ModelFile | Scorer, settings: PipelineSettings = SMALL) -> 
 def feed(pipeline: Pipeline, frames: Sequence[Frame], cuts: Sequence[int] = ()) -> Run:
     run = Run()
     edges = [0, *sorted(cuts), len(frames)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         if last > first:
             take(run, pipeline, pipeline.step(draft_of(pipeline, frames[first:last])))
     return run
@@ -116,9 +120,7 @@ def take(run: Run, pipeline: Pipeline, effects: Effects) -> None:
             run.scores.append((asset, time_us, channel, scores.reading[at].tobytes(), model))
 
 
-def _named(block):  # type: ignore[no-untyped-def]
-    import dataclasses
-
+def _named(block: Block) -> Block:
     return dataclasses.replace(block, epoch="e1", seq=1)
 
 
