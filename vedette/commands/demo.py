@@ -67,7 +67,7 @@ def command(
         launcher = LAUNCHERS[broker] if broker else None
         with (
             _folder(keep) as folder,
-            open_stage(folder, min_rows=script.min_rows, launcher=launcher) as stage,
+            open_stage(folder, script, launcher=launcher) as stage,
         ):
             encore = None if once else _encore(own=data is None, seed=seed)
             result = _play(stage, script, encore, quiet=json_)

@@ -35,16 +35,20 @@ class Script:
     """Factor to event time."""
     min_rows: int
     """Rows of an asset before the cloud trains."""
+    ready_share: float
+    """Share of the assets that must have them; with all of them the model is always the same."""
 
 
 def own_script(*, seed: int, speed: float | None) -> Script:
     """Six simulated pumps; the first day is normal, and the first training waits for it."""
-    return Script(pumps(seed=seed, cycle=0), speed or OWN_SPEED, min_rows=1440)
+    return Script(pumps(seed=seed, cycle=0), speed or OWN_SPEED, min_rows=1440, ready_share=1.0)
 
 
 def recorded_script(path: Path, *, preset: str | None, speed: float | None) -> Script:
     """Recordings of a folder or file; raises sensors.errors.SensorsError."""
-    return Script(open_recordings(path, preset=preset), speed or RECORDED_SPEED, min_rows=384)
+    return Script(
+        open_recordings(path, preset=preset), speed or RECORDED_SPEED, min_rows=384, ready_share=0.8
+    )
 
 
 def pumps(*, seed: int, cycle: int) -> list[Recording]:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vedette.broker import Broker, BrokerLauncher, find_broker, free_port
+from vedette.demo.script import Script
 
 __all__ = ["GATEWAY", "Stage", "open_stage"]
 
 GATEWAY = "demo"
 STOP_TIMEOUT_S = 20.0
-READY_SHARE = 1.0  # waiting for every asset makes the first model the same in every run
 CONFIG = """\
 [gateway]
 id = "{gateway}"
@@ -48,7 +48,7 @@ class Stage:
 
 @contextlib.contextmanager
 def open_stage(
-    folder: Path, *, min_rows: int, launcher: BrokerLauncher | None = None
+    folder: Path, script: Script, *, launcher: BrokerLauncher | None = None
 ) -> Iterator[Stage]:
     """Start everything below `folder`; logs are there too.
 
@@ -61,14 +61,22 @@ def open_stage(
         broker = stack.enter_context(launch(port=free_port(), directory=directory))
         config = folder / "gateway.toml"
         config.write_text(
-            CONFIG.format(gateway=GATEWAY, url=broker.url, history_rows=min_rows), encoding="utf-8"
+            CONFIG.format(gateway=GATEWAY, url=broker.url, history_rows=script.min_rows),
+            encoding="utf-8",
         )
         gateway = stack.enter_context(
             _process(folder, "gateway", "-m", "gateway", "--config", str(config))
         )
         database = folder / "cloud.sqlite"
-        given = ["--broker", broker.url, "--database", str(database), "--min-rows", str(min_rows)]
-        given += ["--ready-share", str(READY_SHARE)]
+        given = [
+            "--broker",
+            broker.url,
+            "--database",
+            str(database),
+            "--min-rows",
+            str(script.min_rows),
+        ]
+        given += ["--ready-share", str(script.ready_share)]
         cloud = stack.enter_context(
             _process(folder, "cloud", "-m", "vedette", "cloud", "run", "--json", *given)
         )
