@@ -50,7 +50,8 @@ def measure_costs(report: Report, folder: Path) -> None:
                 costs[counter].append(count(counter, stand, messages, at))
         tell_costs(report, costs)
         measure_memory(report, stand, first)
-        report.add(readings_published=stand.check(), readings_scored="equal to published")
+        scored = stand.check()
+        report.add(readings_published=stand.published, readings_scored=scored)
 
 
 def count(counter: str, stand: Stand, messages: int, folder: Path) -> Cost:
@@ -116,6 +117,7 @@ def measure_latency(report: Report, folder: Path) -> None:
         found = latency.measure(stand, probes=probes)
         stand.check()
     report.add(latency_messages_per_s=latency.RATE, latency_probes=len(found.alerts_ms))
+    report.add(latency_core_share=round(found.core_share, 3))
     for name, times_ms in (("", found.alerts_ms), ("echo_", found.echoes_ms)):
         cuts = statistics.quantiles(times_ms, n=100, method="inclusive")
         report.result["runs"][f"{name}latency_ms"] = [round(ms, 2) for ms in times_ms]

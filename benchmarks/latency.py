@@ -36,6 +36,8 @@ class Latencies:
 
     alerts_ms: list[float] = field(default_factory=list)
     echoes_ms: list[float] = field(default_factory=list)
+    core_share: float = 0.0
+    """Share of its core that the gateway used meanwhile."""
 
 
 def measure(stand: Stand, *, probes: int) -> Latencies:
@@ -55,8 +57,11 @@ def measure(stand: Stand, *, probes: int) -> Latencies:
         probe.warm_up()
         stand.gateway.settle()
         messages = int(RATE * (probes * EVERY_S + 1.0))
+        used_s, began_s = stand.gateway.cpu_s, time.monotonic()
         with paced_blast(stand, messages=messages, rate=RATE):
             probe.run()
+        share = (stand.gateway.cpu_s - used_s) / (time.monotonic() - began_s)
+        probe.found.core_share = share
     stand.gateway.settle()
     stand.more_readings += probe.readings
     if len(probe.found.alerts_ms) < probes:

@@ -45,7 +45,7 @@ class Report:
         parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
         parser.add_argument("--quick", action="store_true", help="fewer readings, three runs")
         parser.add_argument("--json", action="store_true", help="one JSON line on stdout")
-        parser.add_argument("--readings", type=int, default=0, help="readings of a run")
+        parser.add_argument("--readings", type=int, default=0, help="trial of one run")
         parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result")
         given = parser.parse_args()
         report = cls(name, given.quick, given.json, given.readings, given.results)
@@ -56,7 +56,9 @@ class Report:
 
     @property
     def runs(self) -> int:
-        """Runs of everything whose median is reported."""
+        """Runs of everything whose median is reported: one where `--readings` asks for a trial."""
+        if self.readings:
+            return 1
         return 3 if self.quick else 5
 
     def size(self, *, quick: int, full: int) -> int:
