@@ -13,7 +13,7 @@ from vedette.client import open_client
 from wire.codec import decode_json
 from wire.errors import WireError
 from wire.messages import AlertEvent
-from wire.topics import DEFAULT_ROOT, Topics
+from wire.topics import DEFAULT_ROOT, Topics, check_name
 
 __all__ = ["subscribe"]
 
@@ -33,16 +33,18 @@ async def subscribe(
 
     `url` is mqtt[s]://[user[:password]@]host[:port]. Reconnects by itself; give a stable
     `client_id` and the broker keeps alerts that come while this client is away (for a day).
-    Raises aiomqtt.MqttError only when the first connection fails. Payloads that are no alerts are
-    passed over.
+    Raises aiomqtt.MqttError only when the first connection fails, TopicError or EndpointError for
+    what cannot be asked for. Payloads that are no alerts are passed over.
     """
+    pattern = Topics(root).all_gateways("alerts")
+    if asset is not None:
+        pattern = pattern.removesuffix("+") + check_name(asset, what="asset")
     wait_s, connected = FIRST_WAIT_S, False
     while True:
         try:
             async with open_client(url, client_id=client_id) as client:
                 wait_s, connected = FIRST_WAIT_S, True
-                topic = Topics(root).all_gateways("alerts").removesuffix("+") + (asset or "+")
-                await client.subscribe(topic, qos=1)
+                await client.subscribe(pattern, qos=1)
                 async for message in client.messages:
                     event = _parse(message.payload)
                     if event and severity in {None, "warning", event.data.severity}:

@@ -231,12 +231,13 @@ def test_a_block_numbers_assets_and_channels_and_survives_the_wire() -> None:
             directory.stream(directory.asset(asset), channel)
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
     for asset in (1, 0):
-        draft.add(asset, *summarise(np.arange(4) * 1000, values, np.zeros(2, int)))
-    draft.add(0, *summarise(np.arange(4), np.full((4, 2), np.nan, np.float32), np.zeros(2, int)))
+        draft.add(asset, *summarise(np.arange(4) * 1000, values, np.zeros(2, int)), directory)
+    nothing = summarise(np.arange(4), np.full((4, 2), np.nan, np.float32), np.zeros(2, int))
+    draft.add(0, *nothing, directory)
     assert draft.count == 4
-    block = draft.take(directory)
+    block = draft.take()
     assert block is not None
-    assert draft.take(directory) is None
+    assert draft.take() is None
     found = decode_summaries(encode_summaries(dataclasses.replace(block, epoch="e", seq=1)))
     assert found.assets == ("y", "x")
     named = [

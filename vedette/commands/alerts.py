@@ -11,8 +11,9 @@ import msgspec
 import typer
 from rich.console import Console
 
-from vedette.exitcodes import BROKER_UNREACHABLE
+from vedette.exitcodes import BROKER_UNREACHABLE, USAGE
 from vedette.subscribe import subscribe
+from wire.errors import WireError
 from wire.messages import AlertEvent
 from wire.topics import DEFAULT_ROOT
 
@@ -55,6 +56,9 @@ def command(
     except aiomqtt.MqttError as error:
         errors.print(f"broker {broker}: {error}. Is it running?")
         raise typer.Exit(BROKER_UNREACHABLE) from None
+    except WireError as error:
+        errors.print(str(error), markup=False)
+        raise typer.Exit(USAGE) from None
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 

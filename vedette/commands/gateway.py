@@ -15,11 +15,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config, load_config
+from gateway.config import BrokerSection, Config, load_config
 from gateway.errors import ConfigError
 from vedette.client import open_client
 from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING
 from wire.codec import decode_json
+from wire.errors import MessageError
 from wire.messages import GatewayStatus
 
 __all__ = ["app"]
@@ -59,10 +60,16 @@ def status(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
     """Show presence, ledger and models; exit code 1 when the gateway is not online."""
     settings = _load(config)
     try:
-        found = asyncio.run(_fetch(settings))
+        found = asyncio.run(_fetch(settings, folder=config.parent if config else Path.cwd()))
     except aiomqtt.MqttError as error:
         errors.print(f"broker {settings.site.url}: {error}. Is it running? See --config.")
         raise typer.Exit(BROKER_UNREACHABLE) from None
+    except OSError as error:
+        errors.print(f"expected the files that [site] names, got {error}", markup=False)
+        raise typer.Exit(BAD_CONFIGURATION) from None
+    except MessageError as error:
+        errors.print(f"{settings.gateway.id}: its retained status cannot be read: {error}")
+        raise typer.Exit(FINDING) from None
     if found is None:
         errors.print(f"{settings.gateway.id}: expected a retained status, got none. Has it run?")
         raise typer.Exit(FINDING)
@@ -81,9 +88,9 @@ def _load(path: Path | None) -> Config:
         raise typer.Exit(BAD_CONFIGURATION) from None
 
 
-async def _fetch(config: Config) -> GatewayStatus | None:
+async def _fetch(config: Config, *, folder: Path) -> GatewayStatus | None:
     topic = config.topics.gateway(config.gateway.id, "status")
-    async with open_client(config.site.url) as client:
+    async with _client(config.site, folder) as client:
         await client.subscribe(topic, qos=1)
         try:
             async with asyncio.timeout(STATUS_WAIT_S):
@@ -91,6 +98,18 @@ async def _fetch(config: Config) -> GatewayStatus | None:
         except TimeoutError:
             return None
     return decode_json(bytes(message.payload), GatewayStatus)
+
+
+def _client(site: BrokerSection, folder: Path) -> aiomqtt.Client:
+    files = (site.ca_file, site.cert_file, site.key_file)
+    authority, certificate, key = (str(folder / file) if file else None for file in files)
+    secret = folder / site.password_file if site.password_file else None
+    return open_client(
+        site.url,
+        username=site.username,
+        password=secret.read_text("utf-8").splitlines()[0] if secret else None,
+        certificates=aiomqtt.TLSParameters(ca_certs=authority, certfile=certificate, keyfile=key),
+    )
 
 
 def _show(found: GatewayStatus) -> None:
