@@ -40,7 +40,7 @@ class PipelineSettings:
     """A summary never ends by time before it holds so many rows."""
     most_rows: int = 256
     """A summary ends at so many rows, whatever the time; also the length of the history."""
-    block_summaries: int = 256
+    block_summaries: int = 128
     """Summaries that make a block go up at once, not only at the next tick."""
     excerpts: ExcerptPlan = field(default_factory=ExcerptPlan)
 
@@ -178,12 +178,12 @@ class Pipeline:
         rows = self.history.rows_of(closed.asset, streams, closed.first, closed.last)
         nulls = self.history.nulls_of(streams, closed.first, closed.last)
         columns, summaries = summarise(*rows, nulls)
-        self._block.add(closed.asset, columns, summaries)
+        self._block.add(closed.asset, columns, summaries, self.directory)
         if self._block.count >= self._block.full:
             self._emit(effects)
 
     def _emit(self, effects: Effects) -> None:
-        block = self._block.take(self.directory)
+        block = self._block.take()
         if block:
             effects.summaries.append(block)
 

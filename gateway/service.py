@@ -11,7 +11,6 @@ import signal
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -27,6 +26,7 @@ from gateway.subscription import subscribe_until_granted
 from wire.codec import encode_json
 from wire.messages import GatewayStatus
 from wire.mqtt import Connected, ConnectionState, Endpoint, Session, Will
+from wire.version import VERSION
 
 __all__ = ["Service", "open_shelf_blocking", "run"]
 
@@ -45,7 +45,7 @@ async def run(config: Config, *, folder: Path) -> None:
     Starts without a broker and goes on when one goes away. Raises ConfigError.
     """
     models = folder / config.models.directory
-    shelf = await asyncio.to_thread(open_shelf_blocking, models, config)
+    shelf = open_shelf_blocking(models, config)  # nothing else runs yet; a thread costs an arena
     edge = Edge(config, shelf, epoch=secrets.token_hex(4))
     site = _session(config, config.site, folder, role="site")
     async with contextlib.AsyncExitStack() as stack:
@@ -187,7 +187,7 @@ class Service:
         status = GatewayStatus(
             gateway=edge.gateway,
             presence="online" if presence == "online" else "offline",
-            version=version("vedette"),
+            version=VERSION,
             epoch=edge.epoch,
             time_ms=round(time.time() * 1000),
             uptime_s=round(time.monotonic() - self._started, 1),

@@ -33,7 +33,7 @@ __all__ = [
 MAX_BLOCK_BYTES = 1_000_000
 MAX_UNPACKED_BYTES = 16 * 1_048_576
 SKETCH_POINTS = 16
-LEVEL = 9
+LEVEL = 3
 
 ROW_DTYPES: Mapping[str, str] = {
     "asset": "<u2",

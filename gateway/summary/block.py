@@ -12,6 +12,10 @@ from wire.blocks import SummaryBlock, SummaryColumns, concatenate
 __all__ = ["BlockDraft"]
 
 
+FEW_PARTS = 16
+"""Parts kept apart before they are joined: a summary alone takes ten times its bytes."""
+
+
 @dataclass(slots=True)
 class BlockDraft:
     """Summaries that wait to go up together."""
@@ -19,34 +23,35 @@ class BlockDraft:
     gateway: str
     full: int
     """Summaries that make a block go at once."""
-    parts: list[tuple[int, list[int], SummaryColumns]] = field(default_factory=list)
     count: int = 0
+    parts: list[SummaryColumns] = field(default_factory=list)
+    assets: dict[str, int] = field(default_factory=dict)
+    channels: dict[str, int] = field(default_factory=dict)
 
-    def add(self, asset: int, columns: list[int], rows: SummaryColumns) -> None:
+    def add(
+        self, asset: int, columns: list[int], rows: SummaryColumns, directory: Directory
+    ) -> None:
         """Add one asset's summaries; `columns` are the positions of its streams."""
-        if columns:
-            self.parts.append((asset, columns, rows))
-            self.count += len(columns)
+        if not columns:
+            return
+        at = self.assets.setdefault(directory.assets[asset], len(self.assets))
+        names = [directory.channels[asset][column] for column in columns]
+        places = [self.channels.setdefault(name, len(self.channels)) for name in names]
+        numbered = replace(
+            rows,
+            asset=np.full(len(columns), at, np.uint16),
+            channel=np.array(places, np.uint16),
+        )
+        self.parts.append(numbered)
+        self.count += len(columns)
+        if len(self.parts) > FEW_PARTS:
+            self.parts = [concatenate(self.parts)]
 
-    def take(self, directory: Directory) -> SummaryBlock | None:
+    def take(self) -> SummaryBlock | None:
         """Return everything as a block (epoch and seq still empty), None when there is nothing."""
         if not self.count:
             return None
-        assets: dict[str, int] = {}
-        channels: dict[str, int] = {}
-        numbered = []
-        for asset, columns, rows in self.parts:
-            at = assets.setdefault(directory.assets[asset], len(assets))
-            names = [directory.channels[asset][column] for column in columns]
-            places = [channels.setdefault(name, len(channels)) for name in names]
-            numbered.append(
-                replace(
-                    rows,
-                    asset=np.full(len(columns), at, np.uint16),
-                    channel=np.array(places, np.uint16),
-                )
-            )
-        self.parts, self.count = [], 0
-        return SummaryBlock(
-            self.gateway, "", 0, tuple(assets), tuple(channels), concatenate(numbered)
-        )
+        names = tuple(self.assets), tuple(self.channels)
+        block = SummaryBlock(self.gateway, "", 0, *names, concatenate(self.parts))
+        self.count, self.parts, self.assets, self.channels = 0, [], {}, {}
+        return block
