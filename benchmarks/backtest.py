@@ -21,7 +21,7 @@ FLEETS = {"1000_assets_of_1_channel": Load(1000), "50_assets_of_8_channels": Loa
 def main() -> None:
     """Run both fleets and report the slower one's rate as `readings_per_s`."""
     report = Report.from_command_line("backtest", about=__doc__)
-    readings = report.size(quick=200_000, full=2_000_000)
+    readings = report.size(quick=600_000, full=2_000_000)
     report.add(runs={})
     with tempfile.TemporaryDirectory() as folder, on_core(SUBJECT_CORE):
         for name, load in FLEETS.items():

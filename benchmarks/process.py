@@ -24,7 +24,7 @@ SUBJECT_CORE, OTHER_CORE = min(os.sched_getaffinity(0)), max(os.sched_getaffinit
 """Cores of the measured process and of everything else, the broker included."""
 ROOT = Path(__file__).parent.parent
 LONG_S = 300.0
-STOP_S = 20.0
+STOP_S = 120.0
 QUIET_S = 0.15
 QUIET_SHARE = 0.02
 
