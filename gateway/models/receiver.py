@@ -82,7 +82,11 @@ class Receiver:
                 return
 
     async def _ask_for(self, pattern: str) -> None:
-        """Subscribe afresh: for a subscription that outlived us nothing retained would come."""
+        """Subscribe afresh: for a subscription that outlived our process nothing retained comes.
+
+        First once as it is, because some brokers never answer who leaves what they do not know.
+        """
+        await subscribe_until_granted(self.session, pattern)
         await self.session.unsubscribe(pattern)
         await subscribe_until_granted(self.session, pattern)
 
