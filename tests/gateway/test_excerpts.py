@@ -34,7 +34,11 @@ def excerpts(plan: ExcerptPlan, rows: int, *, most_rows: int = 256) -> list[Exce
 def test_history_goes_up_whole_and_once_then_one_sample_each_so_many_rows(
     history: int, every: int, length: int, most_rows: int, rows: int
 ) -> None:
-    found = excerpts(ExcerptPlan(history, every, length), rows, most_rows=most_rows)
+    found = excerpts(
+        ExcerptPlan(history_rows=history, sample_every=every, sample_rows=length),
+        rows,
+        most_rows=most_rows,
+    )
     first = [block for block in found if block.reason == "history"]
     samples = [block for block in found if block.reason == "sample"]
     sent = np.concatenate([block.values[:, 0] for block in first] or [np.zeros(0)])
@@ -53,7 +57,9 @@ def test_history_goes_up_whole_and_once_then_one_sample_each_so_many_rows(
 
 
 def test_assets_that_start_together_send_at_different_times() -> None:
-    pipeline = machine(settings=settings_of(ExcerptPlan(1024, 4096, 64)))
+    pipeline = machine(
+        settings=settings_of(ExcerptPlan(history_rows=1024, sample_every=4096, sample_rows=64))
+    )
     frames = [Frame(f"pump-{n * n}", 1e3 * at, {"a": 1.0}) for at in range(128) for n in range(9)]
     found = [decode_excerpt(one) for one in feed(pipeline, frames).excerpts]
     assert len(found) == 9
@@ -61,7 +67,10 @@ def test_assets_that_start_together_send_at_different_times() -> None:
 
 
 def test_an_alert_takes_the_rows_before_it_and_those_before_its_end() -> None:
-    pipeline = machine(magnitude(), settings=settings_of(ExcerptPlan(0, 100_000, 8)))
+    pipeline = machine(
+        magnitude(),
+        settings=settings_of(ExcerptPlan(history_rows=0, sample_every=100_000, sample_rows=8)),
+    )
     levels = [0.0] * 200 + [5.0] * 9 + [0.0] * 9
     frames = [Frame("x", 1000.0 * at, {"a": level}) for at, level in enumerate(levels)]
     opened, closed = (decode_excerpt(one) for one in feed(pipeline, frames).excerpts)
@@ -73,7 +82,7 @@ def test_an_alert_takes_the_rows_before_it_and_those_before_its_end() -> None:
 
 
 def test_channels_without_a_value_yet_are_left_out_and_gaps_are_nan() -> None:
-    plan = ExcerptPlan(4, 1000, 8)
+    plan = ExcerptPlan(history_rows=4, sample_every=1000, sample_rows=8)
     pipeline = machine(settings=settings_of(plan))
     rows = [{"a": 1.0, "b": None}, {"a": None}, {"a": 2.0}, {"a": 3.0}, {"b": 4.0}]
     frames = [Frame("x", 1000.0 * at, values) for at, values in enumerate(rows)]
@@ -85,7 +94,9 @@ def test_channels_without_a_value_yet_are_left_out_and_gaps_are_nan() -> None:
 
 @pytest.mark.parametrize("channels", [1, 1024])
 def test_wide_assets_send_blocks_that_the_wire_takes(channels: int) -> None:
-    pipeline = machine(settings=settings_of(ExcerptPlan(256, 1000, 8)))
+    pipeline = machine(
+        settings=settings_of(ExcerptPlan(history_rows=256, sample_every=1000, sample_rows=8))
+    )
     rng = np.random.default_rng(0)
     frames = [
         Frame("x", 1000.0 * at, {f"c{c}": float(v) for c, v in enumerate(row)})
@@ -93,3 +104,25 @@ def test_wide_assets_send_blocks_that_the_wire_takes(channels: int) -> None:
     ]
     blocks = [decode_excerpt(one) for one in feed(pipeline, frames).excerpts]
     assert sum(block.times_us.size for block in blocks) >= 256
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_histories_take_turns_and_stay_whole(cut: int) -> None:
+    plan = ExcerptPlan(256, 100_000, 8, assets_at_once=2)
+    pipeline = machine(settings=settings_of(plan))
+    frames = [
+        Frame(f"pump-{n}", 1e3 * at, {"a": float(at)}) for at in range(1200) for n in range(5)
+    ]
+    parts = [frames[at : at + cut] for at in range(0, len(frames), cut)]
+    found = [decode_excerpt(one) for part in parts for one in feed(pipeline, part).excerpts]
+    rows = {
+        f"pump-{n}": [b.values[:, 0] for b in found if b.asset == f"pump-{n}"] for n in range(5)
+    }
+    joined = {asset: np.concatenate(values) for asset, values in rows.items()}
+    assert {values.size for values in joined.values()} == {256}
+    assert all((np.diff(values) == 1).all() for values in joined.values())
+    assert [joined[f"pump-{n}"][0] for n in range(2)] == [0, 0]
+    first = [float(joined[f"pump-{n}"][0]) for n in range(5)]
+    assert first == sorted(first)
+    assert first[2] >= 255
+    assert first == [0.0, 0.0, *FIRST_ROWS_OF_THE_OTHERS]
