@@ -10,6 +10,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def play(recordings: list[Recording]) -> tuple[dict[str, int], list[Entry]]:
             raw["messages"] += len(messages)
             raw["bytes"] += sum(len(message.payload) for message in messages)
             entries += edge.take(messages, arrival_ms=0.0)
-    entries += edge.flush()
+    entries += chain.from_iterable(edge.flush())
     raw["readings"] = edge.ledger.scored
     return dict(raw), entries
 

@@ -98,6 +98,8 @@ class ExcerptsSection(Section, frozen=True):
     """After that one sample each so many rows."""
     sample_rows: Annotated[int, Meta(ge=1, le=256)] = 64
     """Rows of a sample."""
+    assets_at_once: Annotated[int, Meta(ge=1, le=1_000_000)] = 128
+    """Assets whose first rows go up at the same time; the others wait for their turn."""
 
 
 class OutboxSection(Section, frozen=True):

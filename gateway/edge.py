@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -36,6 +36,7 @@ def settings_of(config: Config) -> PipelineSettings:
             config.excerpts.history_rows,
             config.excerpts.sample_every,
             config.excerpts.sample_rows,
+            config.excerpts.assets_at_once,
         ),
     )
 
@@ -68,9 +69,13 @@ class Edge:
         """Let finished summaries go up."""
         return self._entries(self.pipeline.tick())
 
-    def flush(self) -> list[Entry]:
-        """Let open summaries go up too."""
-        return self._entries(self.pipeline.flush())
+    def flush(self) -> Iterator[list[Entry]]:
+        """Let open summaries go up too, a few at a time: there may be very many."""
+        more = True
+        while more:
+            effects = Effects()
+            more = self.pipeline.flush_some(effects)
+            yield self._entries(effects)
 
     def install(self) -> None:
         """Put what is on the shelf into service, between two batches."""

@@ -27,6 +27,8 @@ from gateway.summary.summarise import summarise
 from wire.blocks import ExcerptBlock, SummaryBlock
 from wire.messages import AlertEvent, AssetState
 
+FLUSH_ASSETS = 64
+
 __all__ = ["Effects", "Pipeline", "PipelineSettings", "Remark", "Scored"]
 
 
@@ -127,10 +129,18 @@ class Pipeline:
     def flush(self) -> Effects:
         """End all open summaries and let them go up: the input has paused or stops."""
         effects = Effects()
-        for closed in self._periods.flush(self.history.frames):
-            self._summarise(closed, effects)
-        self._emit(effects)
+        while self.flush_some(effects):
+            pass
         return effects
+
+    def flush_some(self, effects: Effects) -> bool:
+        """Do a part of `flush` into `effects`; return whether more is left."""
+        some = self._periods.flush(self.history.frames, most=FLUSH_ASSETS)
+        for closed in some:
+            self._summarise(closed, effects)
+        if not some:
+            self._emit(effects)
+        return bool(some)
 
     def _segment(self, part: _Segment, effects: Effects) -> None:
         batch = part.batch

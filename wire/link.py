@@ -12,7 +12,7 @@ from wire.mqtt_errors import ProtocolViolationError
 
 __all__ = ["Link", "LinkOwner"]
 
-BUFFER_BYTES = 262_144
+BUFFER_BYTES = 65_536
 TOLERANCE = 1.5
 PARTING_S = 2.0
 LISTENING_SHARE = 0.5

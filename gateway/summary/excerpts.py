@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,12 +15,13 @@ from gateway.arrays import grown
 from gateway.batch import Batch
 from gateway.directory import Directory
 from gateway.episodes import Change
-from gateway.history import History
+from gateway.history import STEP_FRAMES, History
 from wire.blocks import ExcerptBlock
 
 __all__ = ["ExcerptPlan", "Excerpts"]
 
 HISTORY_BLOCK = 128
+NEVER = np.iinfo(np.int64).max
 ALERT_ROWS = 128
 MOST_NUMBERS = 200_000
 """Values of one block: what a wide asset has beyond it goes into further blocks."""
@@ -29,11 +32,13 @@ class ExcerptPlan:
     """Budget of each asset, in rows."""
 
     history_rows: int = 1024
-    """First rows of an asset, sent whole so that a model can be trained at all."""
+    """Rows of an asset, sent whole so that a model can be trained at all."""
     sample_every: int = 4096
     """After that: one sample each so many rows."""
     sample_rows: int = 64
     """Length of a sample."""
+    assets_at_once: int = 128
+    """Assets whose history goes up at the same time; the others wait for their turn."""
 
 
 @dataclass(slots=True)
@@ -44,7 +49,15 @@ class Excerpts:
     due: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
     """[assets] number of rows at which the next excerpt is cut, 0 = asset not seen."""
     sent: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """[assets] rows of history already sent, up to `history_rows`."""
+    """[assets] row up to which history was sent."""
+    whole: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[assets] row at which its history is complete."""
+    waiting: deque[int] = field(default_factory=deque)
+    """Assets whose turn has not come."""
+    met: int = 0
+    """Assets known."""
+    running: int = 0
+    """Assets whose history is going up."""
 
     def step(
         self,
@@ -67,33 +80,55 @@ class Excerpts:
                 cut.extend(_cut(asset, ALERT_ROWS, rows, "alert", source))
             else:
                 cut.extend(self._periodic(asset, rows, source))
+                self._hand_over(batch, frame, source[2])
         return cut
 
     def _meet(self, directory: Directory, history: History) -> None:
+        """Let new assets begin at their first row, or queue them in order of appearance."""
         self.due = grown(self.due, directory.asset_count)
         self.sent = grown(self.sent, directory.asset_count)
-        if self.due[directory.asset_count - 1]:
-            return
-        fresh = np.flatnonzero(self.due[: directory.asset_count] == 0)
-        share = (1 + directory.phase[fresh]) / 2
-        if not self.plan.history_rows:
-            self.due[fresh] = np.ceil(share * self.plan.sample_every).astype(np.int64)
-            return
-        first = np.ceil(share * min(HISTORY_BLOCK, history.rows)).astype(np.int64)
-        self.due[fresh] = np.minimum(first, self.plan.history_rows)
+        self.whole = grown(self.whole, directory.asset_count)
+        for asset in range(self.met, directory.asset_count):
+            share = (1 + float(directory.phase[asset])) / 2
+            self.due[asset] = math.ceil(share * self.plan.sample_every)
+            if not self.plan.history_rows:
+                continue
+            self.due[asset] = math.ceil(share * min(HISTORY_BLOCK, history.rows))
+            if self.running < self.plan.assets_at_once:
+                self._begin(asset, 0)
+                self.due[asset] = min(self.due[asset], self.plan.history_rows)
+            else:
+                self.waiting.append(asset)
+                self.whole[asset] = NEVER
+        self.met = directory.asset_count
+
+    def _begin(self, asset: int, row: int) -> None:
+        self.running += 1
+        self.sent[asset] = row
+        self.whole[asset] = row + self.plan.history_rows
+
+    def _hand_over(self, batch: Batch, frame: int, history: History) -> None:
+        """Give the turns that have become free to the next in the queue, as of this frame."""
+        while self.waiting and self.running < self.plan.assets_at_once:
+            asset = self.waiting.popleft()
+            later = int((batch.asset[frame + 1 :] == asset).sum())
+            row = int(history.frames[asset]) - later
+            self._begin(asset, row)
+            self.due[asset] = row + max(int(self.due[asset]), STEP_FRAMES)
 
     def _periodic(
         self, asset: int, rows: int, source: tuple[str, Directory, History]
     ) -> Iterable[ExcerptBlock]:
-        if rows < self.due[asset]:
-            return []  # an earlier frame of this batch has moved it on
-        sent, whole = int(self.sent[asset]), self.plan.history_rows
+        sent, whole = int(self.sent[asset]), int(self.whole[asset])
+        if rows < self.due[asset] or whole == NEVER:
+            return []  # an earlier frame of this batch has moved it on, or its turn has not come
         if sent >= whole:
             self.due[asset] = rows + self.plan.sample_every
             return _cut(asset, self.plan.sample_rows, rows, "sample", source)
         step = min(HISTORY_BLOCK, source[2].rows, whole - rows)
         self.sent[asset] = rows
         self.due[asset] = rows + (step or self.plan.sample_every)
+        self.running -= not step
         return _cut(asset, rows - sent, rows, "history", source)
 
 

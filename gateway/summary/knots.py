@@ -16,6 +16,7 @@ __all__ = ["MAX_KNOTS", "choose_bound", "reconstruct", "swing", "trend"]
 MAX_KNOTS = 32
 NOISE_FACTOR = 3.0
 SPAN_SHARE = 0.01
+SHORTEST_S = 1e-9  # readings may share a time stamp
 ROUNDING = 2.0**-46
 """Share of the largest value by which another reader's float64 line may lie beside ours."""
 
@@ -56,11 +57,10 @@ def swing(
     seconds: NDArray[np.float64], values: NDArray[np.float64], *, bound: float
 ) -> NDArray[np.int64]:
     """Return indices of knots such that every reading is within `bound` of the line."""
-    knots, start, size = [0], 0, values.size
-    while start < size - 1:
-        end = _reach(seconds[start:], values[start:], bound) + start
-        knots.append(end)
-        start = end
+    times, readings = seconds.tolist(), values.tolist()
+    knots = [0]
+    while knots[-1] < len(readings) - 1:
+        knots.append(_reach(times, readings, knots[-1], bound))
     return np.array(knots, np.int64)
 
 
@@ -71,15 +71,20 @@ def reconstruct(
     return np.interp(times_us.astype(np.float64), knot_us.astype(np.float64), knot_value)
 
 
-def _reach(seconds: NDArray[np.float64], values: NDArray[np.float64], bound: float) -> int:
-    """Return the furthest reading whose straight line from the first passes all between."""
-    run = np.maximum(seconds[1:] - seconds[0], 1e-9)  # readings may share a time stamp
-    rise = values[1:] - values[0]
-    slope = rise / run
-    lowest = np.maximum.accumulate((rise - bound) / run)
-    highest = np.minimum.accumulate((rise + bound) / run)
-    fits = (slope >= lowest) & (slope <= highest)
-    closed = np.flatnonzero(lowest > highest)
-    limit = int(closed[0]) if closed.size else fits.size
-    reachable = np.flatnonzero(fits[: limit or 1])
-    return int(reachable[-1]) + 1 if reachable.size else 1
+def _reach(times: list[float], readings: list[float], start: int, bound: float) -> int:
+    """Return the furthest reading whose straight line from `start` passes all between."""
+    begin, base = times[start], readings[start]
+    lowest, highest, furthest = -math.inf, math.inf, start + 1
+    for index in range(start + 1, len(readings)):
+        run = max(times[index] - begin, SHORTEST_S)
+        rise = readings[index] - base
+        low, high = (rise - bound) / run, (rise + bound) / run
+        if low > lowest:  # noqa: PLR1730 - a call of max costs twice as much, and this loop counts
+            lowest = low
+        if high < highest:  # noqa: PLR1730 - as above
+            highest = high
+        if lowest > highest:
+            break
+        if lowest <= rise / run <= highest:
+            furthest = index
+    return furthest

@@ -62,12 +62,12 @@ class Periods:
             return []
         return self._close(batch, number, index, backward, np.unique(batch.asset[due]))
 
-    def flush(self, frames: NDArray[np.int64]) -> list[Closed]:
-        """End every open period that holds a row."""
+    def flush(self, frames: NDArray[np.int64], *, most: int | None = None) -> list[Closed]:
+        """End open periods that hold a row, in order of assets; at most so many."""
         known = self.first.size
         closed = [
             Closed(int(asset), int(self.first[asset]), int(frames[asset]), -1)
-            for asset in np.flatnonzero(frames[:known] > self.first[: frames.size])
+            for asset in np.flatnonzero(frames[:known] > self.first[: frames.size])[:most]
         ]
         for period in closed:
             self.first[period.asset] = period.last

@@ -187,7 +187,7 @@ def test_whatever_comes_the_next_message_is_served_and_the_ledger_adds_up(
     assert ledger.scored == scored + 1
     assert ledger.unaccounted == 0
     assert len(gateway.decoder.quarantine) <= 256
-    gateway.flush()
+    assert list(gateway.flush())
 
 
 @pytest.mark.parametrize("payload", PAYLOADS[:31], ids=lambda payload: repr(payload[:20]))
