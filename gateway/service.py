@@ -13,11 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from gateway.config import BrokerSection, Config
 from gateway.edge import Edge
 from gateway.errors import ConfigError
+from gateway.footprint import resident_mb
 from gateway.lane import Lane
 from gateway.models.receiver import Receiver
 from gateway.models.shelf import BUNDLED, Shelf, load_blocking, load_folder_blocking
@@ -218,7 +217,7 @@ class Service:
                 "refused": lane.refused,
             },
             bytes_up=dict(lane.outbox.sent_bytes),
-            rss_mb=round(psutil.Process().memory_info().rss / 1e6, 1),
+            rss_mb=round(resident_mb(), 1),
         )
         topic = edge.topics.gateway(edge.gateway, "status")
         return Entry("status", topic, encode_json(status), retain=True)
