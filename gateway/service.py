@@ -32,8 +32,8 @@ __all__ = ["Service", "open_shelf_blocking", "run"]
 log = logging.getLogger("vedette.gateway")
 
 LINGER_S = 0.001
-BATCH_MESSAGES = 1024
-RECEIVE_MAX = 2048  # bounds what is in memory before it is processed; more gains no speed
+BATCH_MESSAGES = 512
+RECEIVE_MAX = 1024  # bounds what is in memory before it is processed; more gains no speed
 TICK_S = 1.0
 STATUS_TICKS = 5
 DRAIN_S = 10.0
