@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.config import Config, load_config
 from gateway.errors import ConfigError
+from gateway.footprint import give_back_early
 from gateway.service import run
 from wire.mqtt import EndpointError
 
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path, help="TOML file; default: built-in settings")
     path: Path | None = parser.parse_args().config
     _log_to_stderr()
+    give_back_early()
     try:
         config = load_config(path) if path else Config()
         asyncio.run(run(config, folder=path.parent if path else Path.cwd()))
