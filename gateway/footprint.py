@@ -36,4 +36,4 @@ def give_back_early() -> bool:
     except (AttributeError, OSError):
         return False
     settings = ((M_MMAP_THRESHOLD, 32), (M_TRIM_THRESHOLD, 64), (M_TOP_PAD, 64))
-    return all([mallopt(option, size * KIB) == 1 for option, size in settings])
+    return all(mallopt(option, size * KIB) == 1 for option, size in settings)
