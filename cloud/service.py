@@ -62,6 +62,8 @@ class CloudService:
         self._registry = Registry(engine)
         self._counts: Counter[str] = Counter()
         self._trained: dict[tuple[str, ...], Trained] = {}
+        self._stored: dict[tuple[str, str], int] = {}
+        self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Serve; raise BrokerUnreachableError or a refusal of the first connection."""
@@ -73,8 +75,8 @@ class CloudService:
             async with Session(settings.endpoint) as session, asyncio.TaskGroup() as tasks:
                 await session.subscribe(*map(settings.topics.all_gateways, KINDS))
                 self._emit({"event": "started", "broker": settings.endpoint.host})
-                await self._push(session)
                 tasks.create_task(self._ingest(session), name="ingest")
+                tasks.create_task(self._tell_stored(session), name="stored")
                 tasks.create_task(self._retrain(session), name="retrain")
                 tasks.create_task(self._report(), name="report")
 
@@ -84,7 +86,8 @@ class CloudService:
             result = await self._in_writer(partial(self._write, inbound))
             session.acknowledge(inbound)
             self._counts += result.counts
-            await self._tell_stored(session, result)
+            self._stored.update(result.watermarks)
+            self._news.set()
 
     def _write(self, inbound: Inbound) -> StoreResult:
         topics = self._settings.topics
@@ -94,16 +97,25 @@ class CloudService:
         ]
         return self._store.write(records, received_us=clock_us())
 
-    async def _tell_stored(self, session: Session, result: StoreResult) -> None:
-        for (gateway, epoch), seq in result.watermarks.items():
-            message = StoredMessage(gateway=gateway, epoch=epoch, seq=seq)
-            topic = self._settings.topics.gateway(gateway, "cmd", "stored")
-            try:
-                await session.publish(topic, encode_json(message))
-            except PublishRefusedError as error:
-                self._emit({"event": "publish_refused", "topic": topic, "detail": str(error)})
+    async def _tell_stored(self, session: Session) -> None:
+        """Publish the newest watermarks; apart from ingest, which must never wait for a PUBACK.
+
+        A broker may withhold it while we hold as many unacknowledged messages as it allows.
+        """
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            stored, self._stored = self._stored, {}
+            for (gateway, epoch), seq in stored.items():
+                message = StoredMessage(gateway=gateway, epoch=epoch, seq=seq)
+                topic = self._settings.topics.gateway(gateway, "cmd", "stored")
+                try:
+                    await session.publish(topic, encode_json(message))
+                except PublishRefusedError as error:
+                    self._emit({"event": "publish_refused", "topic": topic, "detail": str(error)})
 
     async def _retrain(self, session: Session) -> None:
+        await self._push(session)
         groups: list[Group] = []
         seen_rows = -1
         while True:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Literal
 
 import aiomqtt
+from paho.mqtt.reasoncodes import ReasonCode
 
 from vedette.client import open_client
 from wire.codec import decode_json
@@ -15,10 +16,15 @@ from wire.errors import WireError
 from wire.messages import AlertEvent
 from wire.topics import DEFAULT_ROOT, Topics, check_name
 
-__all__ = ["subscribe"]
+__all__ = ["SubscriptionRefusedError", "subscribe"]
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 30.0
+REFUSED_FROM = 128
+
+
+class SubscriptionRefusedError(Exception):
+    """The broker does not let this client read alerts."""
 
 
 async def subscribe(
@@ -33,8 +39,9 @@ async def subscribe(
 
     `url` is mqtt[s]://[user[:password]@]host[:port]. Reconnects by itself; give a stable
     `client_id` and the broker keeps alerts that come while this client is away (for a day).
-    Raises aiomqtt.MqttError only when the first connection fails, TopicError or EndpointError for
-    what cannot be asked for. Payloads that are no alerts are passed over.
+    Raises aiomqtt.MqttError only when the first connection fails, SubscriptionRefusedError when the
+    broker refuses, TopicError or EndpointError for what cannot be asked for. Payloads that are no
+    alerts are passed over.
     """
     pattern = Topics(root).all_gateways("alerts")
     if asset is not None:
@@ -44,7 +51,7 @@ async def subscribe(
         try:
             async with open_client(url, client_id=client_id) as client:
                 wait_s, connected = FIRST_WAIT_S, True
-                await client.subscribe(pattern, qos=1)
+                _expect_granted(pattern, await client.subscribe(pattern, qos=1))
                 async for message in client.messages:
                     event = _parse(message.payload)
                     if event and severity in {None, "warning", event.data.severity}:
@@ -54,6 +61,16 @@ async def subscribe(
                 raise
             await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+
+def _expect_granted(pattern: str, codes: Iterable[int | ReasonCode]) -> None:
+    for code in codes:
+        number = code if isinstance(code, int) else code.value
+        if number >= REFUSED_FROM:
+            raise SubscriptionRefusedError(
+                f"expected a subscription to {pattern!r}, the broker refused it ({code}); "
+                "check its access list"
+            )
 
 
 def _parse(payload: object) -> AlertEvent | None:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from vedette.exitcodes import BROKER_UNREACHABLE, USAGE
-from vedette.subscribe import subscribe
+from vedette.subscribe import SubscriptionRefusedError, subscribe
 from wire.errors import WireError
 from wire.messages import AlertEvent
 from wire.topics import DEFAULT_ROOT
@@ -55,6 +55,9 @@ def command(
         asyncio.run(print_alerts())
     except aiomqtt.MqttError as error:
         errors.print(f"broker {broker}: {error}. Is it running?")
+        raise typer.Exit(BROKER_UNREACHABLE) from None
+    except SubscriptionRefusedError as error:
+        errors.print(str(error), markup=False)
         raise typer.Exit(BROKER_UNREACHABLE) from None
     except WireError as error:
         errors.print(str(error), markup=False)
