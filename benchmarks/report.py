@@ -43,7 +43,7 @@ class Report:
     def from_command_line(cls, name: str, *, about: str | None) -> Report:
         """Parse `--quick --json --readings N --results FOLDER` and print the machine's facts."""
         parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
-        parser.add_argument("--quick", action="store_true", help="fewer readings, three runs")
+        parser.add_argument("--quick", action="store_true", help="fewer readings")
         parser.add_argument("--json", action="store_true", help="one JSON line on stdout")
         parser.add_argument("--readings", type=int, default=0, help="trial of one run")
         parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result")
@@ -57,9 +57,7 @@ class Report:
     @property
     def runs(self) -> int:
         """Runs of everything whose median is reported: one where `--readings` asks for a trial."""
-        if self.readings:
-            return 1
-        return 3 if self.quick else 5
+        return 1 if self.readings else 5
 
     def size(self, *, quick: int, full: int) -> int:
         """Return the readings of a run: as told on the command line, else by mode."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,30 @@ def test_demo_runs_the_whole_loop(broker: str) -> None:
     hits = [alert for alert in result["alerts"] if alert["label"] == "hit"]
     assert {alert["asset"] for alert in hits} >= {"pump-1", "pump-2"}
     assert all(alert["version"] == 1 for alert in hits)
+
+
+def without_p(line: str) -> str:
+    """Processors round differently, and a tiny p-value shows it."""
+    return re.sub(r"\(p [^,]+, ", "(", line)
+
+
+def test_demo_prints_what_the_readme_shows() -> None:
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    shown = re.findall(r"^2026-\S+ .*$", readme, re.MULTILINE)
+    labels = re.findall(r"^(scored|alerts|model|uplink|latency|memory) {4,}", readme, re.MULTILINE)
+    done = subprocess.run(
+        [sys.executable, "-m", "vedette", "demo", "--once"],
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=True,
+    )
+    lines = [without_p(line) for line in done.stdout.splitlines()]
+    assert len(shown) >= 5
+    assert [line for line in map(without_p, shown) if line not in lines] == []
+    assert [line.split()[0] for line in lines[-6:]] == labels
 
 
 def test_demo_refuses_a_folder_in_use(tmp_path: Path) -> None:
