@@ -143,6 +143,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     typer.echo(
         f"uplink     {result['bytes_up']:,} of {result['bytes_raw']:,} bytes (1/{ratio:.0f})"
     )
+    typer.echo(f"excerpts   {result['bytes_excerpts']:,} bytes for training")
     typer.echo(f"latency    {result['latency_ms']['p50']} ms from publish to alert (median)")
     typer.echo(f"memory     {result['rss_mb']} MB")
 
