@@ -10,7 +10,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gateway.config import Config, load_config
+from gateway.config import choose_config
 from gateway.errors import ConfigError
 from gateway.footprint import give_back_early
 from gateway.service import run
@@ -23,11 +23,14 @@ def main() -> int:
     """Run until told to stop; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m gateway", description=__doc__)
     parser.add_argument("--config", type=Path, help="TOML file; default: built-in settings")
-    path: Path | None = parser.parse_args().config
+    parser.add_argument("--id", help="name in topics; default: that of the file")
+    parser.add_argument("--broker", help="mqtt://host:port of the site; default: that of the file")
+    given = parser.parse_args()
+    path: Path | None = given.config
     _log_to_stderr()
     give_back_early()
     try:
-        config = load_config(path) if path else Config()
+        config = choose_config(path, gateway=given.id, broker=given.broker)
         asyncio.run(run(config, folder=path.parent if path else Path.cwd()))
     except (ConfigError, EndpointError) as error:
         sys.stderr.write(f"{error}\n")

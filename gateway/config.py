@@ -27,6 +27,7 @@ __all__ = [
     "ModelsSection",
     "OutboxSection",
     "SummariesSection",
+    "choose_config",
     "load_config",
     "parse_config",
 ]
@@ -141,6 +142,24 @@ def load_config(path: pathlib.Path) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected a readable TOML file: {error}") from None
     return parse_config(text, name=str(path))
+
+
+def choose_config(
+    path: pathlib.Path | None, *, gateway: str | None = None, broker: str | None = None
+) -> Config:
+    """Read a file, or take the defaults; a given id and site URL replace theirs.
+
+    Raises ConfigError.
+    """
+    config = Config() if path is None else load_config(path)
+    replaced = msgspec.structs.replace
+    if gateway is not None:
+        config = replaced(config, gateway=replaced(config.gateway, id=gateway))
+    if broker is not None:
+        config = replaced(config, site=replaced(config.site, url=broker))
+    for key, fault in _faults(config):
+        raise ConfigError(f"{'.'.join(map(str, key))}: {fault}")
+    return config
 
 
 def parse_config(text: str, *, name: str) -> Config:

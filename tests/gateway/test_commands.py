@@ -19,7 +19,8 @@ import vedette
 from tests.gateway import graphs
 from tests.gateway.running import TOPICS, gateway, listening, publish_readings, site
 from vedette.broker import Broker, free_port, start_mosquitto
-from wire.codec import encode_json
+from vedette.client import open_client
+from wire.codec import decode_json, encode_json
 from wire.errors import WireError
 from wire.messages import Alert, AlertChannel, AlertEvent, GatewayStatus, ModelRef
 from wire.mqtt import Session
@@ -351,3 +352,20 @@ async def test_a_status_that_cannot_be_read_is_a_finding(mosquitto: Broker, tmp_
         assert "cannot be read" in errors
         offline = encode_json(GatewayStatus(gateway="gateway", presence="offline"))
         await session.publish(topic, offline, retain=True)
+
+
+async def test_id_and_broker_can_be_given_without_a_file(mosquitto: Broker) -> None:
+    given = ["--id", "bench-7", "--broker", mosquitto.url]
+    async with open_client(mosquitto.url) as client:
+        await client.subscribe("vedette/v1/gw/bench-7/status", qos=1)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "vedette", "gateway", "run", *given
+        )
+        async with asyncio.timeout(30):
+            message = await anext(aiter(client.messages))
+        assert decode_json(bytes(message.payload), GatewayStatus).presence == "online"
+        process.terminate()
+        assert await process.wait() == 0
+    code, _, errors = await command("gateway", "check", "--id", "a/b")
+    assert code == 3
+    assert "gateway.id" in errors

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import BrokerSection, Config, load_config
+from gateway.config import BrokerSection, Config, choose_config
 from gateway.errors import ConfigError
 from vedette.client import open_client
 from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING
@@ -33,21 +33,34 @@ errors = Console(stderr=True, highlight=False)
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file; default: built-in settings.")
 ]
+IdOption = Annotated[
+    str | None, typer.Option("--id", help="Name in topics; default: that of the file.")
+]
+BrokerOption = Annotated[
+    str | None, typer.Option("--broker", help="mqtt://host:port; default: that of the file.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command()
-def run(*, config: ConfigOption = None) -> None:
+def run(*, config: ConfigOption = None, id_: IdOption = None, broker: BrokerOption = None) -> None:
     """Run until Ctrl-C or SIGTERM. The process becomes `python -m gateway`, which is lighter."""
-    given = ["--config", str(config)] if config else []
+    options = {"--config": config, "--id": id_, "--broker": broker}
+    given = [word for name, value in options.items() if value for word in (name, str(value))]
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "gateway", *given])  # noqa: S606 - ourselves
 
 
 @app.command()
-def check(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
+def check(
+    *,
+    config: ConfigOption = None,
+    id_: IdOption = None,
+    broker: BrokerOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Read the configuration and say what is in force; exit code 3 when it cannot be used."""
-    settings = msgspec.to_builtins(_load(config))
+    settings = msgspec.to_builtins(_load(config, id_, broker))
     if json_:
         typer.echo(json.dumps(settings))
         return
@@ -56,9 +69,15 @@ def check(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
 
 
 @app.command()
-def status(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
+def status(
+    *,
+    config: ConfigOption = None,
+    id_: IdOption = None,
+    broker: BrokerOption = None,
+    json_: JsonOption = False,
+) -> None:
     """Show presence, ledger and models; exit code 1 when the gateway is not online."""
-    settings = _load(config)
+    settings = _load(config, id_, broker)
     try:
         found = asyncio.run(_fetch(settings, folder=config.parent if config else Path.cwd()))
     except aiomqtt.MqttError as error:
@@ -80,9 +99,9 @@ def status(*, config: ConfigOption = None, json_: JsonOption = False) -> None:
     raise typer.Exit(0 if found.presence == "online" else FINDING)
 
 
-def _load(path: Path | None) -> Config:
+def _load(path: Path | None, gateway: str | None, broker: str | None) -> Config:
     try:
-        return load_config(path) if path else Config()
+        return choose_config(path, gateway=gateway, broker=broker)
     except ConfigError as error:
         errors.print(str(error))
         raise typer.Exit(BAD_CONFIGURATION) from None
