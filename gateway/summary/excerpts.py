@@ -80,7 +80,7 @@ class Excerpts:
                 cut.extend(_cut(asset, ALERT_ROWS, rows, "alert", source))
             else:
                 cut.extend(self._periodic(asset, rows, source))
-                self._hand_over(batch, frame, source[2])
+                self._hand_over(batch, frame, source)
         return cut
 
     def _meet(self, directory: Directory, history: History) -> None:
@@ -89,17 +89,16 @@ class Excerpts:
         self.sent = grown(self.sent, directory.asset_count)
         self.whole = grown(self.whole, directory.asset_count)
         for asset in range(self.met, directory.asset_count):
-            share = (1 + float(directory.phase[asset])) / 2
-            self.due[asset] = math.ceil(share * self.plan.sample_every)
             if not self.plan.history_rows:
-                continue
-            self.due[asset] = math.ceil(share * min(HISTORY_BLOCK, history.rows))
-            if self.running < self.plan.assets_at_once:
+                share = (1 + float(directory.phase[asset])) / 2
+                self.due[asset] = math.ceil(share * self.plan.sample_every)
+            elif self.running < self.plan.assets_at_once:
                 self._begin(asset, 0)
-                self.due[asset] = min(self.due[asset], self.plan.history_rows)
+                first = _first_rows(asset, directory, history)
+                self.due[asset] = min(first, self.plan.history_rows)
             else:
                 self.waiting.append(asset)
-                self.whole[asset] = NEVER
+                self.due[asset] = NEVER
         self.met = directory.asset_count
 
     def _begin(self, asset: int, row: int) -> None:
@@ -107,21 +106,23 @@ class Excerpts:
         self.sent[asset] = row
         self.whole[asset] = row + self.plan.history_rows
 
-    def _hand_over(self, batch: Batch, frame: int, history: History) -> None:
+    def _hand_over(self, batch: Batch, frame: int, source: tuple[str, Directory, History]) -> None:
         """Give the turns that have become free to the next in the queue, as of this frame."""
+        _, directory, history = source
         while self.waiting and self.running < self.plan.assets_at_once:
             asset = self.waiting.popleft()
             later = int((batch.asset[frame + 1 :] == asset).sum())
             row = int(history.frames[asset]) - later
             self._begin(asset, row)
-            self.due[asset] = row + max(int(self.due[asset]), STEP_FRAMES)
+            first = _first_rows(asset, directory, history)
+            self.due[asset] = row + max(first, STEP_FRAMES)
 
     def _periodic(
         self, asset: int, rows: int, source: tuple[str, Directory, History]
     ) -> Iterable[ExcerptBlock]:
         sent, whole = int(self.sent[asset]), int(self.whole[asset])
-        if rows < self.due[asset] or whole == NEVER:
-            return []  # an earlier frame of this batch has moved it on, or its turn has not come
+        if rows < self.due[asset]:
+            return []  # an earlier frame of this batch has moved it on
         if sent >= whole:
             self.due[asset] = rows + self.plan.sample_every
             return _cut(asset, self.plan.sample_rows, rows, "sample", source)
@@ -130,6 +131,12 @@ class Excerpts:
         self.due[asset] = rows + (step or self.plan.sample_every)
         self.running -= not step
         return _cut(asset, rows - sent, rows, "history", source)
+
+
+def _first_rows(asset: int, directory: Directory, history: History) -> int:
+    """Length of an asset's first piece: each has its own, so that they do not come at once."""
+    share = (1 + float(directory.phase[asset])) / 2
+    return math.ceil(share * min(HISTORY_BLOCK, history.rows))
 
 
 def _cut(
