@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from cloud.registry import Registered
 from wire.codec import encode_json
 from wire.contract import ModelFile
-from wire.messages import ModelManifest, ModelTarget
-from wire.topics import Topics
+from wire.messages import CHUNK_BYTES, ModelManifest, ModelTarget
+from wire.topics import MANIFEST_ROLE, Topics
 
-__all__ = ["CHUNK_BYTES", "Retained", "chunk_publishes", "clearings", "manifest_publish"]
-
-CHUNK_BYTES = 48 * 1024
-ROLE = "targets"
+__all__ = ["Retained", "chunk_publishes", "clearings", "manifest_publish"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def manifest_publish(champions: Sequence[Registered], *, version: int, topics: T
         for champion in champions
     )
     message = ModelManifest(version=version, targets=targets)
-    return Retained(topics.meta(ROLE), encode_json(message))
+    return Retained(topics.meta(MANIFEST_ROLE), encode_json(message))
 
 
 def clearings(superseded: Registered, *, topics: Topics) -> list[Retained]:

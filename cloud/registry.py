@@ -13,10 +13,9 @@ from cloud.errors import RegistryError
 from cloud.tables import blobs, champions, manifest, models
 from wire.contract import ModelFile, read_model
 from wire.errors import ContractError
+from wire.topics import MANIFEST_ROLE
 
 __all__ = ["Registered", "Registry"]
-
-ROLE = "targets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +169,14 @@ def _check_digest(connection: Connection, model: ModelFile) -> None:
 
 
 def _manifest_version(connection: Connection) -> int:
-    return connection.scalar(select(manifest.c.version).where(manifest.c.role == ROLE)) or 0
+    return (
+        connection.scalar(select(manifest.c.version).where(manifest.c.role == MANIFEST_ROLE)) or 0
+    )
 
 
 def _raise_manifest_version(connection: Connection) -> int:
     version = _manifest_version(connection) + 1
-    statement = upsert(connection, manifest).values(role=ROLE, version=version)
+    statement = upsert(connection, manifest).values(role=MANIFEST_ROLE, version=version)
     connection.execute(
         statement.on_conflict_do_update(index_elements=[manifest.c.role], set_={"version": version})
     )

@@ -13,17 +13,23 @@ from wire.topics import NAME_PATTERN
 __all__ = [
     "CHUNK_BYTES",
     "MAX_EVENT_MS",
+    "READINGS_DECODER",
     "Alert",
     "AlertChannel",
     "AlertEvent",
     "AssetState",
+    "Count",
+    "Epoch",
     "GatewayStatus",
     "ModelManifest",
     "ModelRef",
     "ModelStatus",
     "ModelTarget",
+    "Name",
     "ReadingMessage",
+    "Seq",
     "StoredMessage",
+    "Text",
 ]
 
 CHUNK_BYTES = 48 * 1024

@@ -11,9 +11,12 @@ from wire.errors import TopicError
 __all__ = [
     "DEFAULT_ROOT",
     "GATEWAY_KINDS",
+    "MANIFEST_ROLE",
     "MAX_CHUNK",
+    "NAME",
     "NAME_PATTERN",
     "BlobTopic",
+    "GatewayKind",
     "GatewayTopic",
     "MetaTopic",
     "ReadingsTopic",
@@ -26,6 +29,8 @@ __all__ = [
 DEFAULT_ROOT = "vedette/v1"
 MAX_ROOT_BYTES = 256
 MAX_CHUNK = 9_999_999
+MANIFEST_ROLE = "targets"
+"""Role of the list of the models in force."""
 NAME_PATTERN = r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]{1,64}\Z"
 """A name in a topic or message; `.` and `..` are none, so that a name is safe as a file name."""
 

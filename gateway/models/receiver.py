@@ -16,13 +16,11 @@ from wire.codec import decode_json
 from wire.errors import MessageError, WireError
 from wire.messages import ModelManifest, ModelTarget
 from wire.mqtt import Session
-from wire.topics import BlobTopic, MetaTopic, Topics
+from wire.topics import MANIFEST_ROLE, BlobTopic, MetaTopic, Topics
 
-__all__ = ["MANIFEST_ROLE", "Receiver"]
+__all__ = ["Receiver"]
 
 log = logging.getLogger("vedette.gateway")
-
-MANIFEST_ROLE = "targets"
 
 
 class Receiver:

@@ -6,11 +6,9 @@ import hashlib
 from dataclasses import dataclass, field
 
 from gateway.errors import ModelRefusedError
-from wire.messages import ModelManifest, ModelTarget
+from wire.messages import CHUNK_BYTES, ModelManifest, ModelTarget
 
 __all__ = ["Transfer"]
-
-CHUNK_BYTES = 48 * 1024
 
 
 @dataclass(slots=True)

@@ -8,14 +8,14 @@ from sqlalchemy import update
 
 from cloud.database import database_url, open_database
 from cloud.errors import RegistryError
-from cloud.push import CHUNK_BYTES, chunk_publishes, clearings, manifest_publish
+from cloud.push import chunk_publishes, clearings, manifest_publish
 from cloud.registry import Registry
 from cloud.tables import blobs
 from cloud.train.subpca import FleetSettings, fit_fleet
 from tests.cloud.coupled import coupled
 from wire.codec import decode_json
 from wire.contract import ModelFile
-from wire.messages import ModelManifest
+from wire.messages import CHUNK_BYTES, ModelManifest
 from wire.topics import BlobTopic, Topics
 
 TOPICS = Topics()
