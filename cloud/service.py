@@ -27,7 +27,7 @@ from wire.messages import StoredMessage
 from wire.mqtt import Endpoint, Inbound, PublishRefusedError, Session
 from wire.topics import Topics
 
-__all__ = ["CloudService", "CloudSettings", "Emit"]
+__all__ = ["CloudService", "CloudSettings", "Emit", "clock_us", "describe"]
 
 Emit = Callable[[Mapping[str, Any]], None]
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from sensors.recording import Channel, Chunk, Label, Recording, joined, recordin
 from sensors.table import Table
 from wire.topics import safe_name
 
-__all__ = ["SUFFIXES", "open_table", "recordings_of", "stem_of"]
+__all__ = ["SUFFIXES", "format_of", "open_table", "recordings_of", "stem_of"]
 
 NAME_WITH_UNIT = re.compile(r"(?P<name>.+) \[(?P<unit>[^\[\]]*)\]")
 SUFFIXES = (".csv", ".txt", ".jsonl", ".parquet")

@@ -10,7 +10,7 @@ import mqtt5
 
 from wire.stall import StallEstimate
 
-__all__ = ["Arrivals", "Inbound"]
+__all__ = ["Arrivals", "Inbound", "encode_acknowledgements"]
 
 PUBACK = 0x40020000  # type 4, remaining length 2; the packet id fills the low 16 bits
 STALE = -1

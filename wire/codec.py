@@ -10,7 +10,15 @@ import msgspec
 from wire.errors import MessageError
 from wire.messages import MAX_EVENT_MS, READINGS_DECODER, ReadingMessage
 
-__all__ = ["MAX_JSON_BYTES", "decode_json", "decode_readings", "encode_json"]
+__all__ = [
+    "MAX_JSON_BYTES",
+    "check_size",
+    "check_time",
+    "decode_json",
+    "decode_readings",
+    "encode_json",
+    "rejection",
+]
 
 MAX_JSON_BYTES = 262_144
 SHOWN_BYTES = 60

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from wire.errors import MessageError
 
-__all__ = ["pack", "pack_times", "unpack", "unpack_times"]
+__all__ = ["expect", "pack", "pack_times", "unpack", "unpack_times"]
 
 
 def pack(column: NDArray[Any], dtype: str) -> bytes:

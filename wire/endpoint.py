@@ -12,7 +12,7 @@ import mqtt5
 
 from wire.mqtt_errors import EndpointError
 
-__all__ = ["Endpoint", "Will"]
+__all__ = ["DEFAULT_PORTS", "Endpoint", "Will", "split_url"]
 
 DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 

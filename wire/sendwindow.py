@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import mqtt5
 
-__all__ = ["PacketIds", "Publication", "SendWindow"]
+__all__ = ["Oversized", "PacketIds", "Publication", "SendWindow"]
 
 MAX_PACKET_ID = 65_535
 FILL_BYTES = 262_144

@@ -17,9 +17,11 @@ from wire.mqtt_errors import FilterError, PacketTooLargeError, ProtocolViolation
 from wire.sendwindow import Oversized, PacketIds, Publication, SendWindow
 
 __all__ = [
+    "REFUSED",
     "Accepted",
     "BrokerLeft",
     "Event",
+    "FilterChange",
     "FiltersAnswered",
     "Phase",
     "PublicationAnswered",
@@ -28,6 +30,7 @@ __all__ = [
     "SessionCounters",
     "Subscription",
     "Unsubscription",
+    "topic_filter",
 ]
 
 PUBLISH = 3
