@@ -47,10 +47,6 @@ class Directory:
         found = self._asset_index.get(name)
         return self._add_asset(name) if found is None else found
 
-    def find_asset(self, name: str) -> int | None:
-        """Return the index of an asset that has appeared, else None."""
-        return self._asset_index.get(name)
-
     def stream(self, asset: int, channel: str, *, unit: str = "") -> int:
         """Return the index of an asset's stream, adding it when new; see `introduce` for limits."""
         found = self._stream_index[asset].get(channel)

@@ -109,7 +109,12 @@ class Edge:
             for event in effects.alerts
         ]
         entries += [
-            Entry("state", topics.gateway(gateway, "state", state.asset), encode_json(state), True)
+            Entry(
+                "state",
+                topics.gateway(gateway, "state", state.asset),
+                encode_json(state),
+                retain=True,
+            )
             for state in effects.states
         ]
         entries += self._blocks(effects)

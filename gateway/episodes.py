@@ -91,11 +91,6 @@ class Episodes:
     watches: dict[int, _Watch] = field(default_factory=dict)
     watched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
-    @property
-    def open_count(self) -> int:
-        """Number of open episodes."""
-        return sum(watch.episode is not None for watch in self.watches.values())
-
     def step(self, batch: Batch, scores: Scores, assets: int) -> list[Change]:
         """Take in the frames of a batch in order; return what changed, in order."""
         self.watched = grown(self.watched, assets)

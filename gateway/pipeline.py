@@ -27,9 +27,10 @@ from gateway.summary.summarise import summarise
 from wire.blocks import ExcerptBlock, SummaryBlock
 from wire.messages import AlertEvent, AssetState
 
-FLUSH_ASSETS = 64
-
 __all__ = ["Effects", "Pipeline", "PipelineSettings", "Remark", "Scored"]
+
+FLUSH_ASSETS = 64
+"""Assets whose open summaries one part of a flush ends."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from collections.abc import Mapping as Table
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +23,7 @@ from wire.topics import safe_name
 
 __all__ = ["PRESETS", "distinct", "open_recordings"]
 
-PRESETS: Table[str, Callable[[Path], list[Recording]]] = MappingProxyType(
+PRESETS: MappingProxyType[str, Callable[[Path], list[Recording]]] = MappingProxyType(
     {
         "nab": open_nab,
         "skab": open_skab,

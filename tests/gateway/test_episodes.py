@@ -47,7 +47,6 @@ def test_k_of_n_open_and_a_row_of_calm_frames_closes() -> None:
     assert (opened.start_us, opened.last_us, opened.rows) == (1_000_000, 3_000_000, 2)
     assert (closed.end_us, closed.last_us, closed.rows) == (8_000_000, 11_000_000, 4)
     assert closed.peak.time_us == 1_000_000
-    assert episodes.open_count == 0
     assert not episodes.watches
     assert not episodes.watched.any()
 
