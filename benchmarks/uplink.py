@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.report import BenchmarkError, Report
 from gateway.config import Config
 from gateway.edge import Edge
-from gateway.models.shelf import BUNDLED, Shelf, load_blocking
+from gateway.models.shelf import open_shelf_blocking
 from gateway.outbox import Entry
 from gateway.summary.knots import reconstruct
 from sensors.catalogue import open_recordings
@@ -76,11 +76,7 @@ def play(recordings: list[Recording]) -> tuple[dict[str, int], list[Entry]]:
     """Pass all rows, one recording after the other; return what was published and what goes up."""
     config = Config()
     rows = config.summaries.most_readings
-    edge = Edge(
-        config,
-        Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=rows)),
-        epoch="bench",
-    )
+    edge = Edge(config, open_shelf_blocking(None, most_rows=rows), epoch="bench")
     raw = Counter[str]()
     entries: list[Entry] = []
     for recording in recordings:

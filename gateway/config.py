@@ -30,6 +30,7 @@ __all__ = [
     "choose_config",
     "load_config",
     "parse_config",
+    "read_password",
 ]
 
 T = TypeVar("T")
@@ -175,6 +176,23 @@ def parse_config(text: str, *, name: str) -> Config:
         key = ".".join(map(str, path))
         raise ConfigError(f"{name}:{lines.find(path)}: {key}: {fault}")
     return config
+
+
+def read_password(section: BrokerSection, *, folder: pathlib.Path) -> str | None:
+    """Read the first line of the password file, relative to `folder`; None where none is named.
+
+    Raises ConfigError when there is no such line.
+    """
+    if section.password_file is None:
+        return None
+    path = folder / section.password_file
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"password_file: expected a readable file {path}: {error}") from None
+    if not lines:
+        raise ConfigError(f"password_file: expected a line of text in {path}, got an empty file")
+    return lines[0]
 
 
 def _path_of(message: str) -> Path:

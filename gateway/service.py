@@ -12,14 +12,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from gateway.config import BrokerSection, Config
+from gateway.config import BrokerSection, Config, read_password
 from gateway.edge import Edge
-from gateway.errors import ConfigError
 from gateway.footprint import resident_mb
 from gateway.lane import Lane
 from gateway.models.receiver import Receiver
-from gateway.models.shelf import BUNDLED, Shelf, load_blocking, load_folder_blocking
+from gateway.models.shelf import open_shelf_blocking
 from gateway.outbox import Entry, Outbox
 from gateway.subscription import subscribe_until_granted
 from wire.codec import encode_json
@@ -27,7 +27,7 @@ from wire.messages import GatewayStatus
 from wire.mqtt import Connected, ConnectionState, Endpoint, Session, Will
 from wire.version import VERSION
 
-__all__ = ["Service", "open_shelf_blocking", "run"]
+__all__ = ["Service", "run"]
 
 log = logging.getLogger("vedette.gateway")
 
@@ -46,7 +46,10 @@ async def run(config: Config, *, folder: Path) -> None:
     Starts without a broker and goes on when one goes away. Raises ConfigError.
     """
     models = folder / config.models.directory
-    shelf = open_shelf_blocking(models, config)  # nothing else runs yet; a thread costs an arena
+    # Nothing else runs yet, and a thread would cost a memory arena.
+    shelf = open_shelf_blocking(models, most_rows=config.summaries.most_readings)
+    for reason in shelf.refused:
+        log.warning("model refused: %s", reason)
     edge = Edge(config, shelf, epoch=secrets.token_hex(4))
     site = _session(config, config.site, folder, role="site")
     async with contextlib.AsyncExitStack() as stack:
@@ -59,16 +62,6 @@ async def run(config: Config, *, folder: Path) -> None:
         gc.collect()
         gc.freeze()
         await service.run()
-
-
-def open_shelf_blocking(models: Path, config: Config) -> Shelf:
-    """Load the bundled model and those of the folder."""
-    rows = config.summaries.most_readings
-    shelf = Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=rows))
-    load_folder_blocking(shelf, models, most_rows=rows)
-    for reason in shelf.refused:
-        log.warning("model refused: %s", reason)
-    return shelf
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +184,13 @@ class Service:
         self.edge.install()
         self._send([self._status("online")])
 
-    def _status(self, presence: str) -> Entry:
+    def _status(self, presence: Literal["online", "offline"]) -> Entry:
         edge, lane = self.edge, self.lanes[-1]
         self._last_status = time.monotonic()
         directory = edge.pipeline.directory
         status = GatewayStatus(
             gateway=edge.gateway,
-            presence="online" if presence == "online" else "offline",
+            presence=presence,
             version=VERSION,
             epoch=edge.epoch,
             time_ms=round(time.time() * 1000),
@@ -231,7 +224,7 @@ def _session(config: Config, section: BrokerSection, folder: Path, *, role: str)
     gateway = config.gateway.id
     topic = config.topics.gateway(gateway, "status")
     will = Will(topic, encode_json(GatewayStatus(gateway=gateway, presence="offline")))
-    given = {"username": section.username, "password": _password(section, folder)}
+    given = {"username": section.username, "password": read_password(section, folder=folder)}
     files = {"ca_file": section.ca_file, "cert_file": section.cert_file}
     files["key_file"] = section.key_file
     endpoint = Endpoint.from_url(
@@ -244,16 +237,6 @@ def _session(config: Config, section: BrokerSection, folder: Path, *, role: str)
         **{name: folder / path for name, path in files.items() if path is not None},
     )
     return Session(endpoint, on_state=lambda state: _tell(role, state))
-
-
-def _password(section: BrokerSection, folder: Path) -> str | None:
-    if section.password_file is None:
-        return None
-    path = folder / section.password_file
-    try:
-        return path.read_text(encoding="utf-8").splitlines()[0]
-    except (OSError, IndexError) as error:
-        raise ConfigError(f"password_file: expected a readable file {path}: {error}") from None
 
 
 def _tell(role: str, state: ConnectionState) -> None:

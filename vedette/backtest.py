@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from gateway.batch import Batch
 from gateway.directory import Directory
-from gateway.models.shelf import BUNDLED, Shelf, load_blocking, load_folder_blocking
+from gateway.errors import ModelRefusedError
+from gateway.models.shelf import open_shelf_blocking
 from gateway.pipeline import Effects, Pipeline, PipelineSettings
 from gateway.score.scorer import Scorer
 from sensors.recording import Recording
@@ -46,9 +47,9 @@ def open_pipeline(
     Raises gateway.errors.ModelRefusedError when one of them would not serve.
     """
     chosen = settings or PipelineSettings()
-    shelf = Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=chosen.most_rows))
-    if models is not None:
-        load_folder_blocking(shelf, models, most_rows=chosen.most_rows)
+    shelf = open_shelf_blocking(models, most_rows=chosen.most_rows)
+    if shelf.refused:
+        raise ModelRefusedError(str(models), "refused", "; ".join(shelf.refused))
     pipeline = Pipeline(gateway, shelf.bundled, chosen)
     pipeline.install(shelf.line_up())
     return pipeline

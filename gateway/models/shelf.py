@@ -11,7 +11,14 @@ from gateway.score.scorer import Scorer
 from wire.contract import ModelFile, read_model
 from wire.errors import ContractError
 
-__all__ = ["BUNDLED", "Shelf", "load_blocking"]
+__all__ = [
+    "BUNDLED",
+    "Shelf",
+    "keep_blocking",
+    "load_blocking",
+    "load_folder_blocking",
+    "open_shelf_blocking",
+]
 
 BUNDLED = Path(__file__).parent.parent / "bundled" / "robust.onnx"
 
@@ -42,6 +49,14 @@ class Shelf:
             (fallback or [self.bundled])[-1],
             *(scorer for scorer in ordered if not scorer.card.per_stream),
         ]
+
+
+def open_shelf_blocking(folder: Path | None, *, most_rows: int) -> Shelf:
+    """Make a shelf with the bundled model and those of the folder; `refused` says which are not."""
+    shelf = Shelf(load_blocking(BUNDLED.read_bytes(), name="bundled", most_rows=most_rows))
+    if folder is not None:
+        load_folder_blocking(shelf, folder, most_rows=most_rows)
+    return shelf
 
 
 def load_blocking(data: bytes, *, name: str, most_rows: int) -> Scorer:

@@ -82,13 +82,28 @@ async def test_a_bad_configuration_is_exit_code_3_with_file_line_and_key(tmp_pat
         assert "Traceback" not in errors
 
 
-async def test_a_missing_password_file_is_a_bad_configuration(tmp_path: Path) -> None:
-    path = config_for(tmp_path, "mqtt://127.0.0.1:1", 'username = "u"\npassword_file = "no"\n')
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(None, "No such file"), (b"", "got an empty file"), (b"\xff", "expected a readable file")],
+)
+async def test_an_unusable_password_file_is_a_bad_configuration(
+    content: bytes | None, words: str, tmp_path: Path
+) -> None:
+    path = config_for(tmp_path, "mqtt://127.0.0.1:1", 'username = "u"\npassword_file = "p"\n')
+    if content is not None:
+        (tmp_path / "p").write_bytes(content)
     for verb in ("run", "status"):
         code, _, errors = await command("gateway", verb, "--config", path)
         assert code == 3
-        assert "no" in errors
+        assert words in errors
         assert "Traceback" not in errors
+
+
+async def test_brackets_in_a_message_are_no_markup(tmp_path: Path) -> None:
+    path = config_for(tmp_path, "mqtt://127.0.0.1:1", '[gateway]\nid = "[/a]"\n')
+    code, _, errors = await command("gateway", "check", "--config", path)
+    assert code == 3
+    assert "got '[/a]'" in errors
 
 
 async def test_status_of_a_running_a_stopped_and_an_unknown_gateway(

@@ -112,6 +112,16 @@ def test_command_prints_alerts_and_judges_them(tmp_path: Path) -> None:
     assert "readings_per_s" in plain.stdout
 
 
+def test_command_does_not_pass_over_a_model_that_cannot_serve(tmp_path: Path) -> None:
+    write_recording(pumps(1)[0], path=tmp_path / "pump-0.csv")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "bad.onnx").write_bytes(b"nonsense")
+    for folder, code in (("models", 5), ("nowhere", 2)):
+        done = run(str(tmp_path / "pump-0.csv"), "--models", str(tmp_path / folder))
+        assert done.returncode == code, done.stderr
+        assert "bad.onnx: " in done.stderr or code == 2
+
+
 def test_command_refuses_what_is_no_recording(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("nonsense\n1\n")
     done = run(str(tmp_path / "x.csv"))

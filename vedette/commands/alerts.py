@@ -9,8 +9,8 @@ from typing import Annotated
 import aiomqtt
 import msgspec
 import typer
-from rich.console import Console
 
+from vedette.console import leave
 from vedette.exitcodes import BROKER_UNREACHABLE, USAGE
 from vedette.subscribe import SubscriptionRefusedError, subscribe
 from wire.errors import WireError
@@ -18,9 +18,6 @@ from wire.messages import AlertEvent
 from wire.topics import DEFAULT_ROOT
 
 __all__ = ["command", "sentence"]
-
-
-errors = Console(stderr=True, highlight=False)
 
 
 class Severity(enum.StrEnum):
@@ -54,14 +51,11 @@ def command(
     try:
         asyncio.run(print_alerts())
     except aiomqtt.MqttError as error:
-        errors.print(f"broker {broker}: {error}. Is it running?")
-        raise typer.Exit(BROKER_UNREACHABLE) from None
+        leave(f"broker {broker}: {error}. Is it running?", code=BROKER_UNREACHABLE)
     except SubscriptionRefusedError as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(BROKER_UNREACHABLE) from None
+        leave(error, code=BROKER_UNREACHABLE)
     except WireError as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(USAGE) from None
+        leave(error, code=USAGE)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 

@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from gateway.errors import ModelRefusedError
 from sensors.catalogue import open_recordings
 from sensors.errors import SensorsError
 from sensors.recording import Recording
 from vedette.backtest import Backtest, backtest, open_pipeline
 from vedette.commands.alerts import sentence
-from vedette.exitcodes import BAD_CONFIGURATION
+from vedette.console import errors, leave
+from vedette.exitcodes import BAD_CONFIGURATION, MODEL_REFUSED
 from vedette.labels import judge
 
 __all__ = ["command"]
-
-
-errors = Console(stderr=True, highlight=False)
 
 
 def command(
@@ -32,7 +30,9 @@ def command(
         str | None, typer.Option(help="nab, skab, smap, lro, femto or cmapss.")
     ] = None,
     mapping: Annotated[Path | None, typer.Option(help="TOML that maps columns.")] = None,
-    models: Annotated[Path | None, typer.Option(help="Folder of ONNX models.")] = None,
+    models: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Folder of ONNX models.")
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Score every reading and print the alerts; recorded labels tell hits from false alarms."""
@@ -41,8 +41,9 @@ def command(
         recordings = open_recordings(path, preset=preset, mapping=mapping)
         result = _run(recordings, models)
     except SensorsError as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(BAD_CONFIGURATION) from None
+        leave(error, code=BAD_CONFIGURATION)
+    except ModelRefusedError as error:
+        leave(error, code=MODEL_REFUSED)
     facts = _facts(recordings, result, time.perf_counter() - started)
     if json_:
         typer.echo(json.dumps(facts))

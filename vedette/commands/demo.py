@@ -9,16 +9,16 @@ import json
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from sensors.errors import SensorsError
 from sensors.recording import Recording
 from vedette.broker import BrokerError, BrokerLauncher, start_embedded, start_mosquitto
 from vedette.commands.alerts import sentence
+from vedette.console import errors, leave
 from vedette.demo.play import DemoError, play
 from vedette.demo.script import Script, own_script, pumps, recorded_script
 from vedette.demo.stage import Stage, open_stage
@@ -38,8 +38,6 @@ LAUNCHERS: dict[BrokerKind, BrokerLauncher] = {
     BrokerKind.MOSQUITTO: start_mosquitto,
     BrokerKind.EMBEDDED: start_embedded,
 }
-
-errors = Console(stderr=True, highlight=False)
 
 
 def command(
@@ -72,11 +70,11 @@ def command(
             encore = None if once else _encore(own=data is None, seed=seed)
             result = _play(stage, script, encore, quiet=json_)
     except SensorsError as error:
-        _fail(error, BAD_CONFIGURATION)
+        leave(error, code=BAD_CONFIGURATION)
     except BrokerError as error:
-        _fail(error, BROKER_UNREACHABLE)
+        leave(error, code=BROKER_UNREACHABLE)
     except DemoError as error:
-        _fail(error, FINDING)
+        leave(error, code=FINDING)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     _show(result, as_json=json_)
@@ -150,8 +148,3 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
 
 def _named(model: dict[str, Any] | None) -> str:
     return f"{model['id']} {model['version']} ({model['scored']:,})" if model else "none"
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    errors.print(str(error), markup=False)
-    raise typer.Exit(code) from None

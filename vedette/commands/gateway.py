@@ -15,9 +15,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import BrokerSection, Config, choose_config
+from gateway.config import BrokerSection, Config, choose_config, read_password
 from gateway.errors import ConfigError
 from vedette.client import open_client
+from vedette.console import leave
 from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, FINDING
 from wire.codec import decode_json
 from wire.errors import MessageError
@@ -28,7 +29,6 @@ __all__ = ["app"]
 STATUS_WAIT_S = 5.0
 
 app = typer.Typer(no_args_is_help=True, help="Run, check and watch a gateway.")
-errors = Console(stderr=True, highlight=False)
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="TOML file; default: built-in settings.")
@@ -81,17 +81,17 @@ def status(
     try:
         found = asyncio.run(_fetch(settings, folder=config.parent if config else Path.cwd()))
     except aiomqtt.MqttError as error:
-        errors.print(f"broker {settings.site.url}: {error}. Is it running? See --config.")
-        raise typer.Exit(BROKER_UNREACHABLE) from None
+        url = settings.site.url
+        leave(f"broker {url}: {error}. Is it running? See --config.", code=BROKER_UNREACHABLE)
+    except ConfigError as error:
+        leave(error, code=BAD_CONFIGURATION)
     except OSError as error:
-        errors.print(f"expected the files that [site] names, got {error}", markup=False)
-        raise typer.Exit(BAD_CONFIGURATION) from None
+        leave(f"expected the files that [site] names, got {error}", code=BAD_CONFIGURATION)
     except MessageError as error:
-        errors.print(f"{settings.gateway.id}: its retained status cannot be read: {error}")
-        raise typer.Exit(FINDING) from None
+        leave(f"{settings.gateway.id}: its retained status cannot be read: {error}", code=FINDING)
     if found is None:
-        errors.print(f"{settings.gateway.id}: expected a retained status, got none. Has it run?")
-        raise typer.Exit(FINDING)
+        name = settings.gateway.id
+        leave(f"{name}: expected a retained status, got none. Has it run?", code=FINDING)
     if json_:
         typer.echo(msgspec.json.encode(found).decode())
     else:
@@ -103,8 +103,7 @@ def _load(path: Path | None, gateway: str | None, broker: str | None) -> Config:
     try:
         return choose_config(path, gateway=gateway, broker=broker)
     except ConfigError as error:
-        errors.print(str(error))
-        raise typer.Exit(BAD_CONFIGURATION) from None
+        leave(error, code=BAD_CONFIGURATION)
 
 
 async def _fetch(config: Config, *, folder: Path) -> GatewayStatus | None:
@@ -122,30 +121,29 @@ async def _fetch(config: Config, *, folder: Path) -> GatewayStatus | None:
 def _client(site: BrokerSection, folder: Path) -> aiomqtt.Client:
     files = (site.ca_file, site.cert_file, site.key_file)
     authority, certificate, key = (str(folder / file) if file else None for file in files)
-    secret = folder / site.password_file if site.password_file else None
     return open_client(
         site.url,
         username=site.username,
-        password=secret.read_text("utf-8").splitlines()[0] if secret else None,
+        password=read_password(site, folder=folder),
         certificates=aiomqtt.TLSParameters(ca_certs=authority, certfile=certificate, keyfile=key),
     )
 
 
 def _show(found: GatewayStatus) -> None:
-    console = Console()
-    console.print(f"[bold]{found.gateway}[/] is {found.presence}, version {found.version}")
+    console = Console(markup=False)
+    console.print(f"{found.gateway} is {found.presence}, version {found.version}")
     console.print(f"{found.assets} assets, {found.streams} streams, {found.rss_mb} MB")
     for title, counts in _ledgers(found).items():
         console.print(f"{title}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
     if found.last_rejection:
-        console.print(f"last rejection: {found.last_rejection}", markup=False)
+        console.print(f"last rejection: {found.last_rejection}")
     table = Table("model", "version", "role", "assets", "scored")
     for model in found.models:
         cells = (model.version, model.role, model.assets, f"{model.scored:,}")
         table.add_row(model.id, *(str(cell) for cell in cells))
     console.print(table)
     for reason in found.refused_models:
-        console.print(f"refused model: {reason}", markup=False)
+        console.print(f"refused model: {reason}")
 
 
 def _ledgers(found: GatewayStatus) -> dict[str, dict[str, Any]]:

@@ -14,13 +14,13 @@ from gateway.errors import ModelRefusedError
 from gateway.models.shelf import load_blocking
 from gateway.pipeline import PipelineSettings
 from gateway.score.scorer import Scorer
+from vedette.console import leave
 from vedette.exitcodes import MODEL_REFUSED
 
 __all__ = ["app"]
 
 
 app = typer.Typer(no_args_is_help=True, help="List and verify model files.")
-errors = Console(stderr=True, highlight=False)
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
@@ -32,15 +32,16 @@ def verify(
     try:
         facts = _facts(_load(file))
     except (ModelRefusedError, OSError) as error:
-        errors.print(str(error), markup=False)
-        raise typer.Exit(MODEL_REFUSED) from None
+        leave(error, code=MODEL_REFUSED)
     typer.echo(json.dumps(facts) if json_ else "  ".join(f"{k}={v}" for k, v in facts.items()))
 
 
 @app.command(name="list")
 def list_models(
     *,
-    folder: Annotated[Path, typer.Argument(help="Folder of ONNX files.")],
+    folder: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder of ONNX files.")
+    ],
     json_: JsonOption = False,
 ) -> None:
     """List a folder's models; the reason stands beside each that would be refused."""
@@ -55,7 +56,7 @@ def list_models(
         names = ("file", "id", "version", "window", "channels", "assets", "note")
         table.add_row(*(str(facts.get(name, "")) for name in names))
     if not json_:
-        Console().print(table)
+        Console(markup=False).print(table)
 
 
 def _load(path: Path) -> Scorer:

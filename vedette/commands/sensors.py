@@ -12,7 +12,6 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
 from sensors.catalogue import PRESETS, distinct, open_recordings
@@ -27,6 +26,7 @@ from sensors.replay import replay, replay_messages
 from sensors.simulate.faults import FaultKind, parse_duration_s, parse_fault
 from sensors.simulate.simulation import RIGS, simulate
 from sensors.writing import write_recording
+from vedette.console import errors, leave
 from vedette.exitcodes import BAD_CONFIGURATION, BROKER_UNREACHABLE, USAGE
 from wire.errors import WireError
 from wire.topics import DEFAULT_ROOT, Topics, safe_name
@@ -35,7 +35,6 @@ __all__ = ["app"]
 
 
 app = typer.Typer(no_args_is_help=True, help="Publish, simulate and record sensor readings.")
-errors = Console(stderr=True, highlight=False)
 
 BrokerOption = Annotated[
     str, typer.Option("--broker", help="mqtt://user:password@host:port, or mqtts.")
@@ -267,12 +266,11 @@ def reported_errors() -> Iterator[None]:
     try:
         yield
     except (SensorsError, WireError) as error:
-        errors.print(f"error: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(exit_code(error)) from error
+        leave(f"error: {error}", code=exit_code(error))
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code of design section 8."""
+    """Return the documented exit code."""
     match error:
         case BrokerUnreachableError():
             return BROKER_UNREACHABLE
