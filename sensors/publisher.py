@@ -9,8 +9,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 
+from sensors.client import client_of
 from sensors.errors import BrokerUnreachableError, PublishError, PublishRefusedError
 from wire.endpoint import Endpoint
 
@@ -118,14 +119,7 @@ class Publisher:
         self._raise_refusal()
 
     def _build_client(self, protocol: Protocol) -> paho.Client:
-        endpoint = self._endpoint
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2, endpoint.client_id, protocol=VERSIONS[protocol]
-        )
-        client.username_pw_set(endpoint.username, endpoint.password)
-        client.connect_timeout = endpoint.connect_timeout_s
-        if (context := endpoint.tls_context()) is not None:
-            client.tls_set_context(context)
+        client = client_of(self._endpoint, protocol=VERSIONS[protocol])
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect

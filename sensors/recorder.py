@@ -13,10 +13,11 @@ from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from sensors.client import client_of
 from sensors.errors import BrokerUnreachableError, RecordingError, SubscriptionRefusedError
 from sensors.recorded import RecordedMessage, recorded
 from wire.endpoint import Endpoint
@@ -153,17 +154,8 @@ class Recorder:
         return len(taken)
 
     def _build_client(self) -> paho.Client:
-        endpoint = self._endpoint
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            endpoint.client_id,
-            protocol=MQTTProtocolVersion.MQTTv5,
-            manual_ack=True,
-        )
-        client.username_pw_set(endpoint.username, endpoint.password)
-        client.connect_timeout = endpoint.connect_timeout_s
-        if (context := endpoint.tls_context()) is not None:
-            client.tls_set_context(context)
+        client = client_of(self._endpoint, protocol=MQTTProtocolVersion.MQTTv5)
+        client.manual_ack_set(True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
