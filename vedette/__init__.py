@@ -1,5 +1,5 @@
 """The front door: command line, demo, and the client for alert subscribers."""
 
-from vedette.subscribe import subscribe
+from vedette.subscribe import SubscriptionRefusedError, subscribe
 
-__all__ = ["subscribe"]
+__all__ = ["SubscriptionRefusedError", "subscribe"]

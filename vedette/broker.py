@@ -18,6 +18,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
+from vedette.errors import VedetteError
+
 __all__ = [
     "Broker",
     "BrokerError",
@@ -65,7 +67,7 @@ IotCoreBroker(config_path=sys.argv[1]).run_forever()
 """
 
 
-class BrokerError(Exception):
+class BrokerError(VedetteError):
     """A broker that could not be found or started."""
 
 

@@ -11,6 +11,7 @@ import aiomqtt
 from paho.mqtt.reasoncodes import ReasonCode
 
 from vedette.client import open_client
+from vedette.errors import VedetteError
 from wire.codec import decode_json
 from wire.errors import WireError
 from wire.messages import AlertEvent
@@ -23,7 +24,7 @@ LONGEST_WAIT_S = 30.0
 REFUSED_FROM = 128
 
 
-class SubscriptionRefusedError(Exception):
+class SubscriptionRefusedError(VedetteError):
     """The broker does not let this client read alerts."""
 
 

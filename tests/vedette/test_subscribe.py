@@ -8,7 +8,7 @@ import mqtt5
 import pytest
 
 from tests.brokers import ScriptedBroker
-from vedette.subscribe import SubscriptionRefusedError, subscribe
+from vedette import SubscriptionRefusedError, subscribe
 
 
 async def test_a_refused_subscription_is_an_error_to_its_caller() -> None:

@@ -13,6 +13,7 @@ from vedette.demo.report import report
 from vedette.demo.script import Script
 from vedette.demo.stage import Stage
 from vedette.demo.watch import Stopwatch, Watch
+from vedette.errors import VedetteError
 from wire.messages import AlertEvent, GatewayStatus
 from wire.topics import Topics
 
@@ -22,7 +23,7 @@ START_TIMEOUT_S = 30.0
 CATCH_UP_TIMEOUT_S = 60.0
 
 
-class DemoError(Exception):
+class DemoError(VedetteError):
     """Something on the stage did not do its part; quotes the end of its log."""
 
 
