@@ -10,8 +10,10 @@ import pytest
 
 from gateway.config import Config, load_config, parse_config
 from gateway.decode.rules import FieldRule, SourceRule, TimeRule
+from gateway.edge import settings_of
 from gateway.errors import ConfigError
 from gateway.keylines import KeyLines
+from gateway.pipeline import PipelineSettings
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "gateway.toml"
 
@@ -27,6 +29,10 @@ def test_nothing_gives_the_defaults() -> None:
     assert config == Config()
     assert [rule.match for rule in config.sources] == ["vedette/v1/readings/+"]
     assert parse_config('[gateway]\nroot="a/b"', name="x").sources[0].match == "a/b/readings/+"
+
+
+def test_a_gateway_by_default_does_what_a_backtest_does() -> None:
+    assert settings_of(Config()) == PipelineSettings()
 
 
 def test_the_sample_is_the_defaults() -> None:
