@@ -38,4 +38,4 @@ broker:
 		|| echo "mosquitto is not installed: using the embedded broker, its contract tests are skipped"
 
 clean:
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
