@@ -1,4 +1,4 @@
-"""The README shows what is true."""
+"""The README shows what is true, and every command of the documents is one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from vedette.cli import GROUPS, build
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [README, *(page.read_text("utf-8") for page in sorted((ROOT / "docs").glob("*.md")))]
+COMMANDS = [
+    command
+    for page in PAGES
+    for command in re.findall(r"^vedette ([^\n]*?)(?:   |$)", page, re.MULTILINE)
+]
 
 
 def test_the_table_quotes_the_results() -> None:
@@ -24,9 +30,7 @@ def test_the_example_is_the_file_that_is_tested() -> None:
     assert code.strip() in README
 
 
-@pytest.mark.parametrize(
-    "command", re.findall(r"^vedette ([^\n]*?)(?:   |$)", README, re.MULTILINE)
-)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_commands_exist_with_their_options(command: str) -> None:
     words = command.split()
     path = [word for word in words[:2] if re.fullmatch(r"[a-z]+", word)]
