@@ -11,6 +11,7 @@ import numpy as np
 
 from gateway.config import Config
 from gateway.decode.decoder import Decoder, Message
+from gateway.errors import ModelFailedError
 from gateway.ledger import Ledger
 from gateway.models.shelf import Shelf
 from gateway.outbox import Entry
@@ -56,6 +57,8 @@ class Edge:
         self.decoder = Decoder(
             config.sources, self.pipeline.directory, self.ledger, control=control
         )
+        self.failed: list[ModelFailedError] = []
+        """Models that went out of service, for the shell to tell."""
         self.scored: Counter[str] = Counter()
         """Readings scored, by model digest."""
         self.install()
@@ -103,6 +106,9 @@ class Edge:
 
     def _entries(self, effects: Effects) -> list[Entry]:
         self._count(effects)
+        for error in effects.failed:
+            self.shelf.withdraw(error)
+            self.failed.append(error)
         topics, gateway = self.topics, self.gateway
         entries = [
             Entry("alerts", topics.gateway(gateway, "alerts", event.subject), encode_json(event))
@@ -139,8 +145,9 @@ class Edge:
         return dataclasses.replace(block, epoch=self.epoch, seq=self.seq)
 
     def _count(self, effects: Effects) -> None:
-        ledger, scorers = self.ledger, self.pipeline.fleet.scorers
+        ledger = self.ledger
         for scored in effects.scored:
+            scorers = scored.scorers
             made = np.bincount(scored.scores.model + 1, minlength=len(scorers) + 1)[1:]
             ledger.scored += int(made.sum())
             for scorer, count in zip(scorers, made.tolist(), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "GatewayError", "ModelRefusedError"]
+__all__ = ["ConfigError", "GatewayError", "ModelFailedError", "ModelRefusedError"]
 
 
 class GatewayError(Exception):
@@ -21,3 +21,7 @@ class ModelRefusedError(GatewayError):
         self.name = name
         self.reason = reason
         self.detail = detail
+
+
+class ModelFailedError(ModelRefusedError):
+    """A model that could not score rows given to it, in its self-test or in service."""

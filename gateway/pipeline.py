@@ -16,6 +16,7 @@ from gateway.alerts import alert_event, asset_state
 from gateway.batch import Batch, Order, order_of
 from gateway.directory import Directory
 from gateway.episodes import Change, Episodes
+from gateway.errors import ModelFailedError
 from gateway.history import STEP_FRAMES, History
 from gateway.preprocess import LARGEST, Checked, Clocks, preprocess
 from gateway.score.fleet import Fleet, Scores
@@ -54,6 +55,8 @@ class Scored:
 
     batch: Batch
     scores: Scores
+    scorers: list[Scorer]
+    """The models by slot."""
 
 
 class Remark(NamedTuple):
@@ -84,6 +87,8 @@ class Effects:
     """Frames whose event time was before the asset's previous one."""
     remarks: list[Remark] = field(default_factory=list)
     """An example of each kind of fault in the batch."""
+    failed: list[ModelFailedError] = field(default_factory=list)
+    """Models that failed at a segment; they are out of service, and others scored it."""
 
 
 class Pipeline:
@@ -93,6 +98,7 @@ class Pipeline:
         self.gateway = gateway
         self.settings = settings
         self.directory = Directory()
+        self.bundled = bundled
         self.fleet = Fleet([bundled])
         self.history = History(settings.most_rows)
         self.episodes = Episodes([bundled.card])
@@ -150,14 +156,27 @@ class Pipeline:
         if newcomers.size:
             assets = np.unique(batch.asset[batch.frame[newcomers]]).tolist()
             self.fleet.cover(assets, self.directory, self.history)
-        scores = self.fleet.score(batch, part.order, number, self.history)
+        scores = self._score(part, number, effects)
         changes = self.episodes.step(batch, scores, self.directory.asset_count)
         self._tell(changes, effects)
         for closed in self._periods.step(batch, number, part.backward, self.directory.phase):
             self._summarise(closed, effects)
         source = (self.gateway, self.directory, self.history)
         effects.excerpts += self._excerpts.step(batch, number, changes, source)
-        effects.scored.append(Scored(batch, scores))
+        effects.scored.append(Scored(batch, scores, self.fleet.scorers))
+
+    def _score(self, part: _Segment, number: NDArray[np.int64], effects: Effects) -> Scores:
+        """Score a segment; whichever model fails at it leaves, and the others score it anew."""
+        while True:
+            try:
+                return self.fleet.score(part.batch, part.order, number, self.history)
+            except ModelFailedError as error:
+                if error.name == self.bundled.name:
+                    raise
+                effects.failed.append(error)
+                fallback, *others = self.fleet.scorers
+                fallback = self.bundled if error.name == fallback.name else fallback
+                self.install([fallback, *(one for one in others if one.name != error.name)])
 
     def _hold(self) -> None:
         self._clocks.hold(self.directory.asset_count)

@@ -138,12 +138,20 @@ class Service:
             session.acknowledge(inbound)
             if self.edge.decoder.inbox:
                 self._sort_inbox()
+            if self.edge.failed:
+                self._tell_failures()
 
     def _sort_inbox(self) -> None:
         for topic, payload in self.edge.decoder.inbox:
             if topic.startswith(f"{self.edge.topics.root}/models/"):
                 self.receiver.put(topic, payload)
         self.edge.decoder.inbox.clear()
+
+    def _tell_failures(self) -> None:
+        for error in self.edge.failed:
+            log.warning("model out of service: %s", error)
+        self.edge.failed.clear()
+        self._send([self._status("online")])
 
     async def _keep_time(self) -> None:
         ticks = 0

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.errors import ModelRefusedError
+from gateway.errors import ModelFailedError, ModelRefusedError
 from gateway.score.scorer import Scorer
 from wire.contract import ModelFile, read_model
 from wire.errors import ContractError
@@ -40,6 +40,11 @@ class Shelf:
     def refuse(self, error: ModelRefusedError) -> None:
         """Note why a model does not serve."""
         self.refused = [*self.refused, str(error)[:300]][-8:]
+
+    def withdraw(self, error: ModelFailedError) -> None:
+        """Take a model out that failed in service, and note why; its file stays in the folder."""
+        self.scorers = {id_: one for id_, one in self.scorers.items() if one.name != error.name}
+        self.refuse(error)
 
     def line_up(self) -> list[Scorer]:
         """Scorers in slot order: the per-stream fallback, then per-asset models by name."""

@@ -14,7 +14,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from gateway.arrays import grown
-from gateway.errors import ModelRefusedError
+from gateway.errors import ModelFailedError, ModelRefusedError
 from wire.contract import ModelCard, ModelFile, decode_array
 
 __all__ = ["CHUNK", "Scorer"]
@@ -32,12 +32,13 @@ class Scorer:
     session: Any
     states: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Input name -> [units, ...]."""
-    outputs: list[str] = field(default_factory=list)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    """Shape of a chunk of each output that the contract knows; others are not asked for."""
 
     @classmethod
     def load(cls, file: ModelFile) -> Scorer:
         """Create the session and run the golden vectors; raise ModelRefusedError on any failure."""
-        name = f"{file.card.id} {file.card.version}"
+        name = _name(file.card)
         try:
             session = onnxruntime.InferenceSession(
                 file.data, _session_options(), providers=["CPUExecutionProvider"]
@@ -45,16 +46,24 @@ class Scorer:
         except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
             raise ModelRefusedError(name, "load", str(error)) from None
         scorer = cls(file, session)
-        scorer.outputs = [output.name for output in session.get_outputs()]
+        declared = {output.name for output in session.get_outputs()}
+        scorer.shapes = {
+            output: shape for output, shape in _shapes(file.card).items() if output in declared
+        }
         for state in file.card.states:
             scorer.states[f"state.{state.name}"] = np.zeros((0, *state.shape), np.float32)
-        scorer._self_test(name)
+        scorer._self_test()
         return scorer
 
     @property
     def card(self) -> ModelCard:
         """The model's card."""
         return self.file.card
+
+    @property
+    def name(self) -> str:
+        """Name and version, as errors and reports tell it."""
+        return _name(self.card)
 
     @property
     def takes_mask(self) -> bool:
@@ -91,6 +100,7 @@ class Scorer:
         `rows` [n] are the units' rows in the graph's per-asset tables. Returns the scores [n] and,
         where the model gives them, the scores a channel [n, channels]. A score that is no number
         counts as +1e30, and such a state is not taken over: one reading never spoils the next.
+        Raises ModelFailedError when the graph fails or gives other shapes; the state stays.
         """
         feed: dict[str, NDArray[Any]] = {"x": x}
         if mask is not None and self.takes_mask:
@@ -110,36 +120,45 @@ class Scorer:
     def _run(self, feed: dict[str, NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
         parts = [self._run_chunk(feed, at, min(at + CHUNK, count)) for at in range(0, count, CHUNK)]
         if len(parts) == 1:
-            return dict(zip(self.outputs, parts[0], strict=True))
+            return dict(zip(self.shapes, parts[0], strict=True))
         joined = [np.concatenate(column) for column in zip(*parts, strict=True)]
-        return dict(zip(self.outputs, joined, strict=True))
+        return dict(zip(self.shapes, joined, strict=True))
 
     def _run_chunk(
         self, feed: dict[str, NDArray[Any]], first: int, last: int
     ) -> list[NDArray[Any]]:
         size = last - first
         if size == CHUNK:
-            return list(self.session.run(None, {name: a[first:last] for name, a in feed.items()}))
+            return self._call({name: array[first:last] for name, array in feed.items()})
         padded = {name: _padded(array[first:last]) for name, array in feed.items()}
-        return [out[:size] for out in self.session.run(None, padded)]
+        return [out[:size] for out in self._call(padded)]
 
-    def _self_test(self, name: str) -> None:
-        self._expect_shapes(name)
+    def _call(self, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        try:
+            results = list(self.session.run(list(self.shapes), feed))
+        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
+            raise ModelFailedError(self.name, "run", str(error)) from None
+        for (output, shape), got in zip(self.shapes.items(), results, strict=True):
+            if got.shape != shape:
+                detail = f"expected {output} of shape {shape}, got {got.shape}"
+                raise ModelFailedError(self.name, "shape", detail)
+        return results
+
+    def _self_test(self) -> None:
+        name = self.name
+        self._expect_rows_alone()
         golden = self.card.golden
         rows = golden.rows if golden else 2
         shape = (rows, self.card.window, len(self.card.channels))
         x = decode_array(golden.x, shape) if golden else np.zeros(shape, np.float32)
         table = np.array((golden.asset if golden else ()) or [0] * rows, np.int64)
         self.hold(rows)
-        try:
-            score, _ = self.score(
-                np.arange(rows),
-                x,
-                mask=np.ones_like(x),
-                rows=None if self.card.any_asset else table,
-            )
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
-            raise ModelRefusedError(name, "run", str(error)) from None
+        score, _ = self.score(
+            np.arange(rows),
+            x,
+            mask=np.ones_like(x),
+            rows=None if self.card.any_asset else table,
+        )
         finite = bool((np.abs(score) < LARGEST_SCORE).all())
         _expect(name, "not_finite", finite, f"numbers below {LARGEST_SCORE:g}", score)
         if golden:
@@ -148,24 +167,18 @@ class Scorer:
             _expect(name, "golden", bool(close.all()), f"scores {wanted}", score)
         self._forget()
 
-    def _expect_shapes(self, name: str) -> None:
+    def _expect_rows_alone(self) -> None:
         """Run two full chunks that share their first row; raise ModelRefusedError.
 
-        Every output must have a row for each row of the batch, which depends on that row alone.
+        Every output's row must depend on the same row of the batch alone.
         """
-        first, second = (self._probe(name, fill) for fill in (0.0, 1.0))
-        width = len(self.card.channels)
-        wanted = {"score": (CHUNK,), "score_ch": (CHUNK, width)}
-        wanted |= {f"state.{spec.name}.out": (CHUNK, *spec.shape) for spec in self.card.states}
-        for output, got, other in zip(self.outputs, first, second, strict=True):
-            shape = wanted.get(output)
-            if shape is None:
-                continue
-            _expect(name, "shape", got.shape == shape, f"{output} of shape {shape}", got.shape)
+        first, second = (self._probe(fill) for fill in (0.0, 1.0))
+        for output, got, other in zip(self.shapes, first, second, strict=True):
             alone = np.array_equal(got[0], other[0], equal_nan=True)
-            _expect(name, "batch", alone, f"{output} of a row by itself", f"{got[0]}, {other[0]}")
+            wanted, came = f"{output} of a row by itself", f"{got[0]}, {other[0]}"
+            _expect(self.name, "batch", alone, wanted, came)
 
-    def _probe(self, name: str, fill: float) -> list[NDArray[Any]]:
+    def _probe(self, fill: float) -> list[NDArray[Any]]:
         shape = (CHUNK, self.card.window, len(self.card.channels))
         feed: dict[str, NDArray[Any]] = {"x": np.full(shape, fill, np.float32)}
         feed["x"][0] = 0.0
@@ -175,14 +188,20 @@ class Scorer:
             feed["asset"] = np.zeros(CHUNK, np.int64)
         for spec in self.card.states:
             feed[f"state.{spec.name}"] = np.full((CHUNK, *spec.shape), spec.init, np.float32)
-        try:
-            return list(self.session.run(None, feed))
-        except Exception as error:  # noqa: BLE001 - onnxruntime's errors share no other base
-            raise ModelRefusedError(name, "run", str(error)) from None
+        return self._call(feed)
 
     def _forget(self) -> None:
         for spec in self.card.states:
             self.states[f"state.{spec.name}"] = np.zeros((0, *spec.shape), np.float32)
+
+
+def _name(card: ModelCard) -> str:
+    return f"{card.id} {card.version}"
+
+
+def _shapes(card: ModelCard) -> dict[str, tuple[int, ...]]:
+    shapes = {"score": (CHUNK,), "score_ch": (CHUNK, len(card.channels))}
+    return shapes | {f"state.{spec.name}.out": (CHUNK, *spec.shape) for spec in card.states}
 
 
 def _advance(

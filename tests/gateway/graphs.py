@@ -123,6 +123,30 @@ def one_score_for_all(**changes: object) -> ModelFile:
     return write_model(draft.to_bytes(), card(**({"id": "lump"} | changes)))
 
 
+def lookup(*, rows: int = 5, **changes: object) -> ModelFile:
+    """Per stream: the score is 0, looked up at place |x| of a table; fails beyond its `rows`."""
+    draft = GraphDraft("lookup")
+    x = draft.input("x", [1, 1])
+    flat = draft.op("Abs", draft.op("Reshape", x, draft.table("flat", np.array([-1]))))
+    table = draft.table("table", np.zeros(rows, np.float32))
+    draft.output(draft.op("Gather", table, draft.op("Cast", flat, to=7)), "score", [])
+    return write_model(draft.to_bytes(), card(**({"id": "lookup"} | changes)))
+
+
+def joint_lookup(channels: Sequence[str], *, rows: int = 5, **changes: object) -> ModelFile:
+    """Per asset: as `lookup`, at the place that the largest channel names."""
+    width = len(channels)
+    made = card(**({"id": "joint", "channels": tuple(map(Channel, channels))} | changes))
+    draft = GraphDraft("joint_lookup")
+    x = draft.input("x", [1, width])
+    flat = draft.op("Reshape", x, draft.table("rows", np.array([-1, width])))
+    first = draft.op("ReduceMax", flat, axes=[1], keepdims=0)
+    table = draft.table("table", np.zeros(rows, np.float32))
+    place = draft.op("Cast", draft.op("Abs", first), to=7)
+    draft.output(draft.op("Gather", table, place), "score", [])
+    return write_model(draft.to_bytes(), made)
+
+
 def company(**changes: object) -> ModelFile:
     """Scores a row by the mean of the whole batch."""
     draft = GraphDraft("company")

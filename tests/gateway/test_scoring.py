@@ -14,7 +14,7 @@ from gateway.score.calibration import MAX_L, surprise
 from gateway.score.scorer import CHUNK
 from tests.gateway import graphs
 from tests.gateway.graphs import CHANNELS, coupled_rows, joint, load, magnitude
-from tests.gateway.streams import Frame, Run, feed, machine, ramp
+from tests.gateway.streams import Frame, Run, draft_of, feed, machine, ramp, take
 from wire.contract import AlertRule, Calibration, read_model
 
 # Calibration
@@ -288,6 +288,26 @@ def test_a_swap_loses_no_reading_and_each_score_names_its_model() -> None:
     assert all(
         not np.isnan(np.frombuffer(score[3], np.float32)[0]) for run in runs for score in run.scores
     )
+
+
+@pytest.mark.parametrize("model", [graphs.lookup(), graphs.joint_lookup(["a", "b"])])
+def test_a_model_that_fails_in_service_leaves_and_others_score_its_readings(
+    model: graphs.ModelFile,
+) -> None:
+    pipeline = machine(model)
+    frames = [
+        Frame("x", 1000.0 * at, {"a": value, "b": 1.0})
+        for at, value in enumerate([1.0, 2.0, 99.0, 3.0])
+    ]
+    run = feed(pipeline, frames[:2])
+    assert set(models(run)[2:]) == {f"{model.card.id} 1"}
+    effects = pipeline.step(draft_of(pipeline, frames[2:]))
+    assert [error.name for error in effects.failed] == [f"{model.card.id} 1"]
+    assert [error.reason for error in effects.failed] == ["run"]
+    after = Run()
+    take(after, pipeline, effects)
+    assert models(after) == ["robust 1"] * 4
+    assert pipeline.fleet.scorers == [pipeline.bundled]
 
 
 def test_a_rule_may_ask_for_a_single_frame() -> None:

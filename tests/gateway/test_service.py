@@ -230,6 +230,27 @@ async def keep_flowing(session: object, stop: asyncio.Event) -> int:
     return held
 
 
+async def test_a_model_that_fails_in_service_leaves_and_no_reading_goes_unscored(
+    mosquitto: Broker, tmp_path: Path
+) -> None:
+    model = graphs.lookup(version=2)
+    for life in (1, 2):
+        with gateway(tmp_path / "gw", mosquitto.url) as running:
+            async with listening(mosquitto.url) as heard, site(mosquitto.port) as session:
+                await heard.until(lambda status: status.presence == "online")
+                if life == 1:
+                    await publish_model(session, model.data, name="lookup", version=2)
+                await heard.until(lambda status: status.models[0].id == "lookup")
+                values: list[dict[str, float | None]] = [{"a": 1.0}, {"a": 99.0}, {"a": 2.0}]
+                await publish_readings(session, "pump-1", values, first=3 * life)
+                status = await heard.until(lambda status: status.readings["scored"] == 3)
+                status = await heard.until(lambda status: status.refused_models)
+                assert status.models[0].id == "robust"
+                assert status.refused_models[0].startswith("lookup 2: run: ")
+                assert running.stop() == 0
+        assert "model out of service: lookup 2: run: " in running.log
+
+
 async def test_a_kept_model_serves_after_a_restart_with_no_cloud(
     mosquitto: Broker, tmp_path: Path
 ) -> None:
