@@ -59,7 +59,8 @@ class Lane:
             return
         except MqttError as error:
             self.refused += 1
-            log.warning("publish refused: %s %s", entry.topic, str(error))
+            level = logging.DEBUG if self.refused > 1 else logging.WARNING
+            log.log(level, "publish refused, and counted from now on: %s %s", entry.topic, error)
         else:
             self.outbox.published(entry)
 

@@ -22,6 +22,9 @@ __all__ = ["Receiver"]
 
 log = logging.getLogger("vedette.gateway")
 
+MOST_WAITING = 2048
+"""Messages of models topics that wait, each at most a packet long: five of the largest models."""
+
 
 class Receiver:
     """Shell around `Transfer`: subscribes, loads in a thread, and says when the shelf changed."""
@@ -45,11 +48,17 @@ class Receiver:
         self.transfer = Transfer(
             {scorer.card.id: scorer.card.version for scorer in shelf.scorers.values()}
         )
-        self._messages: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self._messages: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue(MOST_WAITING)
 
     def put(self, topic: str, payload: bytes) -> None:
-        """Hand over a message of a models topic."""
-        self._messages.put_nowait((topic, payload))
+        """Hand over a message of a models topic; beyond MOST_WAITING it is refused."""
+        try:
+            self._messages.put_nowait((topic, payload))
+        except asyncio.QueueFull:
+            expected = f"expected at most {MOST_WAITING} messages at a time, got more"
+            flood = ModelRefusedError("models", "flood", expected)
+            if str(flood) not in self.shelf.refused:
+                self._refuse(flood)
 
     async def run(self) -> None:
         """Serve for ever; a refused model is noted, and what serves goes on serving."""
