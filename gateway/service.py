@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateway.config import BrokerSection, Config, read_password
+from gateway.decode.rules import filters_to_subscribe
 from gateway.edge import Edge
 from gateway.footprint import resident_mb
 from gateway.lane import Lane
@@ -120,7 +121,7 @@ class Service:
                 task.cancel()
 
     async def _subscribe(self) -> None:
-        filters = (rule.match for rule in self.config.sources)
+        filters = filters_to_subscribe(self.config.sources)
         await subscribe_until_granted(self.links.site, *filters)
         self._send([self._status("online")])
         commands = self.edge.topics.commands(self.edge.gateway)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
@@ -17,6 +17,7 @@ __all__ = [
     "FieldRule",
     "SourceRule",
     "TimeRule",
+    "filters_to_subscribe",
     "rule_faults",
     "template_pattern",
     "topic_matches",
@@ -78,6 +79,29 @@ def topic_matches(pattern: str, topic: str) -> bool:
         if index >= len(levels) or part not in {"+", levels[index]}:
             return False
     return len(wanted) == len(levels)
+
+
+def filters_to_subscribe(rules: Iterable[SourceRule]) -> list[str]:
+    """Filters of the rules, less those that another covers: brokers send a message for each."""
+    filters = list(dict.fromkeys(rule.match for rule in rules))
+    return [
+        narrow
+        for narrow in filters
+        if not any(_covers(wide, narrow) for wide in filters if wide != narrow)
+    ]
+
+
+def _covers(wide: str, narrow: str) -> bool:
+    """Whether a filter matches every topic that another one does."""
+    if narrow.startswith("$") and wide[0] in "+#":
+        return False
+    parts, wanted = wide.split("/"), narrow.split("/")
+    for part, other in zip(parts, wanted, strict=False):
+        if part == "#":
+            return True
+        if other == "#" or part not in {"+", other}:
+            return False
+    return len(parts) == len(wanted) or parts == [*parts[: len(wanted)], "#"]
 
 
 def template_pattern(template: str) -> re.Pattern[str]:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from gateway.batch import Batch
 from gateway.config import Config, parse_config
 from gateway.decode.decoder import Decoder
-from gateway.decode.rules import FieldRule, SourceRule, TimeRule, template_pattern, topic_matches
+from gateway.decode.rules import (
+    FieldRule,
+    SourceRule,
+    TimeRule,
+    filters_to_subscribe,
+    template_pattern,
+    topic_matches,
+)
 from gateway.directory import MOST_CHANNELS, Directory
 from gateway.edge import Edge
 from gateway.ledger import Ledger
@@ -477,6 +484,44 @@ def test_the_first_rule_that_matches_wins() -> None:
 )
 def test_filters_match_as_mqtt_says(pattern: str, topic: str, matches: bool) -> None:
     assert topic_matches(pattern, topic) is matches
+
+
+@pytest.mark.parametrize(
+    ("filters", "left"),
+    [
+        (["a/+", "#"], ["#"]),
+        (["a/b", "a/+", "a/#"], ["a/#"]),
+        (["a/#", "a"], ["a/#"]),
+        (["a/+/#", "a/#"], ["a/#"]),
+        (["a/+", "a/#", "a/+/b"], ["a/#"]),
+        (["a/+", "+/b"], ["a/+", "+/b"]),
+        (["a/+", "a"], ["a/+", "a"]),
+        (["$x/a", "#", "+/a"], ["$x/a", "#"]),
+        (["a", "a"], ["a"]),
+    ],
+)
+def test_a_filter_that_another_covers_is_not_subscribed(
+    filters: list[str], left: list[str]
+) -> None:
+    assert filters_to_subscribe(SourceRule(match=each) for each in filters) == left
+
+
+LEVELS = st.lists(st.sampled_from(["a", "b", "$x", ""]), min_size=1, max_size=3).map("/".join)
+FILTERS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["a", "b", "+", "$x", ""]), min_size=1, max_size=3),
+        st.sampled_from([[], ["#"]]),
+    ).map(lambda parts: "/".join(parts[0] + parts[1])),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(FILTERS, LEVELS)
+def test_subscribing_to_fewer_filters_misses_no_topic(filters: list[str], topic: str) -> None:
+    left = filters_to_subscribe(SourceRule(match=each) for each in filters)
+    matched = any(topic_matches(each, topic) for each in filters)
+    assert matched == any(topic_matches(each, topic) for each in left)
 
 
 def test_a_template_takes_what_else_it_says_by_the_letter() -> None:
