@@ -75,7 +75,7 @@ def main() -> None:
 def play(recordings: list[Recording]) -> tuple[dict[str, int], list[Entry]]:
     """Pass all rows, one recording after the other; return what was published and what goes up."""
     config = Config()
-    rows = config.summaries.most_readings
+    rows = config.summaries.most_rows
     edge = Edge(config, open_shelf_blocking(None, most_rows=rows), epoch="bench")
     raw = Counter[str]()
     entries: list[Entry] = []

@@ -83,9 +83,9 @@ class SummariesSection(Section, frozen=True):
 
     period_s: Seconds = 300.0
     """Seconds of event time a summary spans at least."""
-    least_readings: Annotated[int, Meta(ge=1, le=4096)] = 240
+    least_rows: Annotated[int, Meta(ge=1, le=4096)] = 240
     """A summary never ends by time before it holds so many rows."""
-    most_readings: Annotated[int, Meta(ge=16, le=4096)] = 256
+    most_rows: Annotated[int, Meta(ge=16, le=4096)] = 256
     """A summary ends at so many rows; also the rows kept of every stream."""
     idle_s: Seconds = 30.0
     """Seconds without any input after which open summaries go up."""
@@ -211,10 +211,10 @@ def _faults(config: Config) -> Iterator[tuple[Path, str]]:
     for part, broker in (("site", config.site), ("uplink", config.uplink)):
         if broker is not None:
             yield from _refused((part, "url"), functools.partial(_endpoint, broker.url))
-    if config.summaries.least_readings > config.summaries.most_readings:
-        yield ("summaries", "least_readings"), "expected at most most_readings"
-    if config.excerpts.sample_rows > config.summaries.most_readings:
-        yield ("excerpts", "sample_rows"), "expected at most summaries.most_readings"
+    if config.summaries.least_rows > config.summaries.most_rows:
+        yield ("summaries", "least_rows"), "expected at most most_rows"
+    if config.excerpts.sample_rows > config.summaries.most_rows:
+        yield ("excerpts", "sample_rows"), "expected at most summaries.most_rows"
     for index, rule in enumerate(config.source):
         for key, fault in rule_faults(rule):
             yield ("source", index, *key), fault

@@ -31,8 +31,8 @@ def settings_of(config: Config) -> PipelineSettings:
     """Pipeline settings of a configuration."""
     return PipelineSettings(
         period_s=config.summaries.period_s,
-        least_rows=config.summaries.least_readings,
-        most_rows=config.summaries.most_readings,
+        least_rows=config.summaries.least_rows,
+        most_rows=config.summaries.most_rows,
         excerpts=ExcerptPlan(
             config.excerpts.history_rows,
             config.excerpts.sample_every,

@@ -50,7 +50,7 @@ async def run(config: Config, *, folder: Path) -> None:
     """
     models = folder / config.models.directory
     # Nothing else runs yet, and a thread would cost a memory arena.
-    shelf = open_shelf_blocking(models, most_rows=config.summaries.most_readings)
+    shelf = open_shelf_blocking(models, most_rows=config.summaries.most_rows)
     for reason in shelf.refused:
         log.warning("model refused: %s", reason)
     edge = Edge(config, shelf, epoch=secrets.token_hex(4))
@@ -89,7 +89,7 @@ class Service:
             edge.topics,
             edge.shelf,
             folder=models,
-            most_rows=config.summaries.most_readings,
+            most_rows=config.summaries.most_rows,
             changed=self._models_changed,
         )
         self._started = time.monotonic()

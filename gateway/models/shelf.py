@@ -71,7 +71,7 @@ def load_blocking(data: bytes, *, name: str, most_rows: int) -> Scorer:
     except ContractError as error:
         raise ModelRefusedError(name, error.reason, error.detail) from None
     if file.card.window > most_rows:
-        detail = f"expected at most summaries.most_readings = {most_rows}, got {file.card.window}"
+        detail = f"expected at most summaries.most_rows = {most_rows}, got {file.card.window}"
         raise ModelRefusedError(name, "window", detail)
     if file.card.per_stream and not file.card.any_asset:
         got = f"{len(file.card.assets)} names"
