@@ -194,8 +194,10 @@ def override_options(config: str, overrides: Mapping[str, str]) -> str:
 def run_broker(name: str, command: list[str], *, port: int, directory: Path) -> Iterator[Broker]:
     """Run a broker's process, logging to a file in `directory`, while the context lasts."""
     log_file = directory / f"{name}.log"
-    with log_file.open("ab") as log:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    with log_file.open("ab") as log:  # a group of its own: Ctrl-C is for whoever started it
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+        )
     broker = Broker(name, port, process, log_file)
     try:
         await_listening_blocking(broker)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from vedette.broker import find_mosquitto
@@ -45,6 +48,40 @@ def test_demo_runs_the_whole_loop(broker: str) -> None:
     hits = [alert for alert in result["alerts"] if alert["label"] == "hit"]
     assert {alert["asset"] for alert in hits} >= {"pump-1", "pump-2"}
     assert all(alert["version"] == 1 for alert in hits)
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_demo_told_to_stop_ends_at_once_with_all_that_it_started(name: str) -> None:
+    if find_mosquitto() is None:
+        pytest.skip("mosquitto is not installed")
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "vedette", "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert demo.stdout is not None
+    assert demo.stderr is not None
+    try:
+        assert b"opened" in demo.stdout.readline()
+        started = psutil.Process(demo.pid).children(recursive=True)
+        assert len(started) == 3
+        os.killpg(demo.pid, signal.Signals[name])  # as a terminal does
+        assert demo.wait(20) == 0
+        assert b"Traceback" not in demo.stderr.read()
+        assert psutil.wait_procs(started, timeout=1)[1] == []
+    finally:
+        if demo.poll() is None:
+            demo.kill()
+        demo.stdout.close()
+        demo.stderr.close()
+
+
+def test_a_preset_without_data_is_refused() -> None:
+    command = [sys.executable, "-m", "vedette", "demo", "--preset", "nab"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "--data" in done.stderr
 
 
 def without_p(line: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import enum
 import json
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -56,6 +57,9 @@ def command(
     keep: Annotated[Path | None, typer.Option(help="Folder that keeps logs and database.")] = None,
 ) -> None:
     """Play recordings through broker, gateway and cloud; a better model arrives on the way."""
+    if preset and data is None:
+        raise typer.BadParameter("expected --data with the recordings that --preset reads")
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         script = (
             recorded_script(data, preset=preset, speed=speed)

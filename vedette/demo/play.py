@@ -9,6 +9,7 @@ from typing import Any
 
 from sensors.recording import Recording
 from sensors.replay import ReplayCounts, replay
+from vedette.demo.background import in_daemon_thread
 from vedette.demo.report import report
 from vedette.demo.script import Script
 from vedette.demo.stage import Stage
@@ -62,14 +63,15 @@ async def _replay(
     publisher: Stopwatch,
     progress: Callable[[int], None],
 ) -> ReplayCounts:
-    return await asyncio.to_thread(
-        replay,
-        recordings,
-        publisher=publisher,
-        topics=Topics(),
-        epoch=secrets.token_hex(4),
-        speed=script.speed,
-        progress=progress,
+    return await in_daemon_thread(
+        lambda: replay(
+            recordings,
+            publisher=publisher,
+            topics=Topics(),
+            epoch=secrets.token_hex(4),
+            speed=script.speed,
+            progress=progress,
+        )
     )
 
 

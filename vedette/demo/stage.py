@@ -87,7 +87,11 @@ def open_stage(
 def _process(folder: Path, name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            [sys.executable, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            process_group=0,  # Ctrl-C is for the demo, which ends the others in order
         )
         try:
             yield process
