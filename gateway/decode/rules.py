@@ -93,7 +93,7 @@ def filters_to_subscribe(rules: Iterable[SourceRule]) -> list[str]:
 
 def _covers(wide: str, narrow: str) -> bool:
     """Whether a filter matches every topic that another one does."""
-    if narrow.startswith("$") and wide[0] in "+#":
+    if narrow.startswith("$") and wide.startswith(("+", "#")):
         return False
     parts, wanted = wide.split("/"), narrow.split("/")
     for part, other in zip(parts, wanted, strict=False):
