@@ -22,8 +22,8 @@ __all__ = ["Receiver"]
 
 log = logging.getLogger("vedette.gateway")
 
-MOST_WAITING = 2048
-"""Messages of models topics that wait, each at most a packet long: five of the largest models."""
+MOST_WAITING = 8192
+"""Messages of models topics that wait, each at most a chunk long; far above what a few large models need."""
 
 
 class Receiver:
