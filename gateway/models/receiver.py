@@ -23,7 +23,7 @@ __all__ = ["Receiver"]
 log = logging.getLogger("vedette.gateway")
 
 MOST_WAITING = 8192
-"""Messages of models topics that wait, each at most a chunk long; far above what a few large models need."""
+"""Messages of models topics that wait, each a chunk at most: room for several large models."""
 
 
 class Receiver:
