@@ -18,8 +18,11 @@ __all__ = [
     "AlertChannel",
     "AlertEvent",
     "AssetState",
+    "ConfirmRequest",
+    "ConfirmedMessage",
     "Count",
     "Epoch",
+    "GapMessage",
     "GatewayStatus",
     "ModelManifest",
     "ModelRef",
@@ -46,7 +49,7 @@ Probability = Annotated[float, Meta(ge=0, le=1)]
 Severity = Literal["warning", "critical"]
 
 
-class ReadingMessage(Struct, frozen=True, gc=False):
+class ReadingMessage(Struct, frozen=True, gc=False, omit_defaults=True):
     """One or more channels of one source at one time; a payload is one of these or an array."""
 
     id: tuple[Epoch, Seq]
@@ -55,6 +58,8 @@ class ReadingMessage(Struct, frozen=True, gc=False):
     """Milliseconds since 1970-01-01 UTC up to the year 2200, integer or decimal."""
     values: dict[Text, float | None]
     """Channel name to value in the channel's own unit; null = observed as missing."""
+    kept: bool = False
+    """Whether the source keeps the message until a gateway confirms that it is stored."""
 
 
 class ModelRef(Struct, frozen=True):
@@ -129,6 +134,10 @@ class AlertEvent(Struct, frozen=True, kw_only=True):
     """Stable from open to close (CloudEvents extension)."""
     subject: Name
     """Asset."""
+    epoch: str = ""
+    """Epoch of the gateway's urgent messages (CloudEvents extension); empty in a backtest."""
+    seq: Count = 0
+    """Sequence number among them (CloudEvents extension), from 1, no holes; 0 in a backtest."""
     type: Literal["vedette.alert.v1"] = "vedette.alert.v1"
     """Message type with its version."""
     specversion: Literal["1.0"] = "1.0"
@@ -191,19 +200,31 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     streams: Count = 0
     """Count of streams (channels of assets) seen."""
     readings: dict[str, Count] = {}
-    """Counts since start: received, scored, missing, duplicate, out_of_range, backward, skipped."""
+    """Counts: received, scored, missing, duplicate, out_of_range, backward, skipped, early."""
     messages: dict[str, Count] = {}
-    """Counts since start: decoded, quarantined."""
+    """Counts: decoded, quarantined."""
     rejected: dict[str, Count] = {}
-    """Quarantined messages and readings by reason, counts since start."""
+    """Quarantined messages and readings by reason, counts."""
     last_rejection: str = ""
     """Newest reason with its topic, in words."""
     models: tuple[ModelStatus, ...] = ()
     """Models that serve."""
     refused_models: tuple[str, ...] = ()
     """Newest refusals, each `name: reason`."""
+    ledger: dict[str, Count] = {}
+    """Readings: scored = open + summarised, summarised = stored + pending + dropped."""
+    gaps: dict[str, Count] = {}
+    """Count of messages and readings reported as lost, by reason."""
     outbox: dict[str, Count] = {}
-    """Pending messages: count and bytes; dropped, refused by the broker: counts since start."""
+    """Count, bytes and readings that no cloud has confirmed; refused by the broker since start."""
+    pending_age_s: float = 0.0
+    """Seconds since the oldest of them was made."""
+    room_h: float | None = None
+    """Hours until the disk cap at the rate of the last minutes; null = it does not grow."""
+    storage: dict[str, Count] = {}
+    """Bytes: used, limit, journal; 1 for `full` while the disk takes nothing."""
+    faults: tuple[str, ...] = ()
+    """Newest faults of storage and connections, in words; at most 8."""
     bytes_up: dict[str, Count] = {}
     """Payload bytes sent upstream since start, by kind."""
     rss_mb: float = 0.0
@@ -221,6 +242,67 @@ class StoredMessage(Struct, frozen=True, kw_only=True):
     """Epoch of these messages."""
     seq: Count
     """Highest sequence number up to which everything is stored."""
+    asked: Count = 0
+    """`last` of the request answered (0 = told unasked): what lies between must come again."""
+
+
+class ConfirmRequest(Struct, frozen=True, kw_only=True):
+    """Asks up to where messages are stored: a source asks its gateway, a gateway the cloud."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    sender: Name
+    """Source or gateway whose messages they are."""
+    epoch: Epoch
+    """Epoch of these messages."""
+    first: Seq
+    """Lowest sequence number that the sender still holds: none below it will come again."""
+    last: Count
+    """Highest sequence number sent before this request; 0 = none was."""
+
+
+class ConfirmedMessage(Struct, frozen=True, kw_only=True):
+    """The gateway holds this source's messages up to (epoch, seq) on its disk."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    gateway: Name
+    """Gateway that holds them."""
+    source: Name
+    """Source whose messages they are."""
+    epoch: Epoch
+    """Epoch of these messages."""
+    seq: Count
+    """Highest sequence number up to which everything is stored."""
+    asked: Count
+    """`last` of the request that this answers: what lies between `seq` and it must come again."""
+
+
+class GapMessage(Struct, frozen=True, kw_only=True):
+    """Messages or readings that will never come, and why: nothing is lost in silence."""
+
+    v: Literal[1] = 1
+    """Message version."""
+    gateway: Name
+    """Gateway that reports it."""
+    epoch: Epoch
+    """Epoch of the gateway's urgent messages."""
+    seq: Seq
+    """Sequence number of this message among them."""
+    reason: Literal["cap", "merged", "corrupt", "source"]
+    """Disk cap reached, merged into a coarser summary, storage damaged, or lost by the source."""
+    source: str = ""
+    """Source whose readings are lost; empty when messages of the gateway itself are."""
+    lost_epoch: Epoch
+    """Epoch of what is lost: the source's, or that of the gateway's messages."""
+    first: Seq
+    """First sequence number that is lost."""
+    last: Seq
+    """Last sequence number that is lost."""
+    readings: Annotated[tuple[Count, ...], Meta(max_length=4096)] = ()
+    """Of lost summaries: count of readings of each sequence number, in order; else empty."""
+    kind: str = ""
+    """Kind of the lost messages (`summaries`, `excerpts`, ...) where it is known."""
 
 
 class ModelTarget(Struct, frozen=True, kw_only=True):

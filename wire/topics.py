@@ -16,6 +16,7 @@ __all__ = [
     "NAME",
     "NAME_PATTERN",
     "BlobTopic",
+    "ConfirmTopic",
     "GatewayKind",
     "GatewayTopic",
     "MetaTopic",
@@ -39,7 +40,9 @@ SHA256 = re.compile(r"[0-9a-f]{64}")
 CHUNK = re.compile(r"0|[1-9][0-9]{0,6}")
 FORBIDDEN_IN_ROOT = re.compile(r"[+#\x00-\x1f\x7f-\x9f\ud800-\udfff]|//|^[/$]|/\Z")
 
-GatewayKind = Literal["alerts", "state", "summaries", "excerpts", "gaps", "status", "cmd"]
+GatewayKind = Literal[
+    "alerts", "state", "summaries", "excerpts", "gaps", "status", "cmd", "confirm", "confirmed"
+]
 GATEWAY_KINDS: tuple[GatewayKind, ...] = (
     "alerts",
     "state",
@@ -48,8 +51,10 @@ GATEWAY_KINDS: tuple[GatewayKind, ...] = (
     "gaps",
     "status",
     "cmd",
+    "confirm",
+    "confirmed",
 )
-WITH_TAIL = frozenset({"alerts", "state", "cmd"})
+WITH_TAIL = frozenset({"alerts", "state", "cmd", "confirmed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,18 @@ class ReadingsTopic:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmTopic:
+    """`<root>/confirm/<source>`: a source asks what is stored of its readings."""
+
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class GatewayTopic:
-    """`<root>/gw/<gateway>/<kind>[/<tail>]`; tail is an asset (alerts, state) or a verb (cmd)."""
+    """`<root>/gw/<gateway>/<kind>[/<tail>]`.
+
+    The tail is an asset (alerts, state), a verb (cmd) or a source (confirmed).
+    """
 
     gateway: str
     kind: GatewayKind
@@ -83,7 +98,7 @@ class BlobTopic:
     chunk: int
 
 
-Topic: TypeAlias = ReadingsTopic | GatewayTopic | MetaTopic | BlobTopic
+Topic: TypeAlias = ReadingsTopic | ConfirmTopic | GatewayTopic | MetaTopic | BlobTopic
 
 
 def check_name(name: str, *, what: str) -> str:
@@ -122,8 +137,12 @@ class Topics:
         """Topic on which our own sensors publish the readings of `source`."""
         return f"{self.root}/readings/{check_name(source, what='source')}"
 
+    def confirm(self, source: str) -> str:
+        """Topic on which `source` asks what is stored of its readings."""
+        return f"{self.root}/confirm/{check_name(source, what='source')}"
+
     def gateway(self, gateway: str, kind: GatewayKind, tail: str | None = None) -> str:
-        """Topic of one gateway; alerts, state and cmd take a tail, the others none."""
+        """Topic of one gateway; alerts, state, cmd and confirmed take a tail, the others none."""
         _check_tail(kind, tail)
         base = f"{self.root}/gw/{check_name(gateway, what='gateway')}/{kind}"
         return base if tail is None else f"{base}/{check_name(tail, what=kind)}"
@@ -145,6 +164,14 @@ class Topics:
         """Filter that matches the readings of every source."""
         return f"{self.root}/readings/+"
 
+    def all_confirms(self) -> str:
+        """Filter that matches what every source asks."""
+        return f"{self.root}/confirm/+"
+
+    def confirmations(self, source: str) -> str:
+        """Filter that matches what any gateway confirms to one source."""
+        return f"{self.root}/gw/+/confirmed/{check_name(source, what='source')}"
+
     def all_gateways(self, kind: GatewayKind) -> str:
         """Filter that matches `kind` of every gateway."""
         _check_kind(kind)
@@ -165,6 +192,8 @@ class Topics:
         match topic[len(self.root) + 1 :].split("/"):
             case ["readings", source]:
                 return ReadingsTopic(check_name(source, what="source"))
+            case ["confirm", source]:
+                return ConfirmTopic(check_name(source, what="source"))
             case ["gw", gateway, kind, *tail] if kind in GATEWAY_KINDS and len(tail) <= 1:
                 return _gateway_topic(gateway, kind, tail[0] if tail else None)
             case ["models", "meta", role]:
