@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +21,9 @@ class Program:
     """A command whose output goes to `<folder>/<name>.log`, run after run."""
 
     name: str
-    command: list[str]
+    entry: list[str]
+    """What is run: an executable, or the interpreter and a module."""
+    arguments: list[str]
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
@@ -38,12 +42,17 @@ class Program:
         """Whether its process lives."""
         return self.process is not None and self.process.poll() is None
 
-    def start(self, *more: str) -> None:
-        """Start it; further arguments count for this run only."""
+    def start(self, *more: str, tampering: Sequence[str] = ()) -> None:
+        """Start it; further arguments count for this run only.
+
+        With `tampering` (options of `tests.chaos.child`) something is done to it before.
+        """
         assert not self.is_running, self.name
+        spoilt = [sys.executable, "-m", "tests.chaos.child", self.name, *tampering, "--"]
+        entry = spoilt if tampering else self.entry
         with (self.folder / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*self.command, *more],
+                [*entry, *self.arguments, *more],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

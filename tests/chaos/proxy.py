@@ -84,6 +84,7 @@ class Proxy:
     happened: Counter[str] = field(default_factory=Counter)
     connections: int = 0
     _pairs: set[_Pair] = field(default_factory=set)
+    _unused: list[asyncio.StreamWriter] = field(default_factory=list)
     _delay_s: float = 0.0
     _is_slow: bool = False
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -95,11 +96,13 @@ class Proxy:
         ready.set()
         await stop.wait()
         server.close()
-        for pair in list(self._pairs):
-            pair.reset()
+        self._reset(list(self._pairs))
+        for writer in self._unused:
+            writer.transport.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # transports close in a later round of the loop
 
     async def inflict(self, fault: Fault) -> None:
         """Let one fault happen, from its pause to its end."""
@@ -145,6 +148,7 @@ class Proxy:
         for _ in range(len(self._pairs)):
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", self.target_port)
+                self._unused.append(writer)
                 asyncio.get_running_loop().call_later(0.2, writer.transport.abort)
 
     def _reset(self, pairs: list[_Pair]) -> None:
@@ -179,8 +183,8 @@ class Proxy:
                     break
                 writer.write(data)
                 await writer.drain()
-        self._pairs.discard(pair)
         if not (pair.cut_upward or pair.cut_downward):
+            self._pairs.discard(pair)
             pair.client.close()
             pair.target.close()
 

@@ -17,7 +17,7 @@ from tests.chaos.checker import Report, check
 from tests.chaos.program import Program
 from vedette.broker import find_mosquitto, free_port
 
-__all__ = ["Plan", "Stage", "Stuck", "open_stage"]
+__all__ = ["Plan", "Stage", "StuckError", "open_stage"]
 
 POLL_S = 0.02
 ROUNDS = 20
@@ -48,7 +48,7 @@ sample_rows = 16
 """
 
 
-class Stuck(AssertionError):
+class StuckError(AssertionError):
     """Something that had to happen did not, in good time."""
 
 
@@ -130,11 +130,11 @@ class Stage:
         timeout_s: float = 30.0,
         tended: tuple[str, ...] = (),
     ) -> None:
-        """Poll until the condition holds; raise Stuck with the fault in words."""
+        """Poll until the condition holds; raise StuckError with the fault in words."""
         end_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > end_s:
-                raise Stuck(f"{fault} within {timeout_s:g} s ({self.folder})")
+                raise StuckError(f"{fault} within {timeout_s:g} s ({self.folder})")
             if tended:
                 self.tend(*tended)
             time.sleep(POLL_S)
@@ -144,7 +144,7 @@ class Stage:
         try:
             self._drain_producer(timeout_s)
             self._drain_gateway(timeout_s)
-        except Stuck as stuck:
+        except StuckError as stuck:
             self.findings.append(str(stuck))
         self.close()
 
@@ -203,7 +203,7 @@ class Stage:
                    tended=("broker", "gateway", "cloud"))  # fmt: skip
         code = self.producer.wait(1.0)
         if code:
-            raise Stuck(f"the producer left with {code} ({self.folder})")
+            raise StuckError(f"the producer left with {code} ({self.folder})")
 
     def _drain_gateway(self, timeout_s: float) -> None:
         """Stop the gateway in order, as often as it takes until the cloud has confirmed all."""
@@ -218,7 +218,8 @@ class Stage:
             if not self.unconfirmed():
                 return
             if time.monotonic() > end_s:
-                raise Stuck(f"{self.unconfirmed()} messages were never confirmed ({self.folder})")
+                left = self.unconfirmed()
+                raise StuckError(f"{left} messages were never confirmed ({self.folder})")
 
     def _is_settled(self) -> bool:
         return not self.unconfirmed()
@@ -261,23 +262,17 @@ def open_stage(
             program.kill()
 
 
-def child(program: str, *options: str) -> list[str]:
-    """Command that runs a program of the product in a process that may be tampered with."""
-    return [sys.executable, "-m", "tests.chaos.child", program, *options, "--"]
-
-
 def _stage(folder: Path, plan: Plan, port: int, url: str) -> Stage:
     config, database = str(folder / "gateway.toml"), str(folder / "cloud.sqlite")
     python = [sys.executable, "-m"]
-    cloud = ["vedette", "cloud", "run", "--json", "--broker", url, "--database", database]
-    commands = {
-        "broker": [str(find_mosquitto()), "-c", str(folder / "mosquitto.conf")],
-        "gateway": [*python, "gateway", "--config", config],
-        "cloud": [*python, *cloud, "--min-rows", "1000000000"],
-        "producer": [*python, "tests.chaos.producer", *_options(plan, folder, url)],
-    }
-    programs = {name: Program(name, command, folder) for name, command in commands.items()}
-    return Stage(folder, plan, port, **programs)
+    cloud = ["cloud", "run", "--json", "--broker", url, "--database", database]
+    programs = [
+        Program("broker", [str(find_mosquitto())], ["-c", f"{folder}/mosquitto.conf"], folder),
+        Program("gateway", [*python, "gateway"], ["--config", config], folder),
+        Program("cloud", [*python, "vedette"], [*cloud, "--min-rows", "1000000000"], folder),
+        Program("producer", [*python, "tests.chaos.producer"], _options(plan, folder, url), folder),
+    ]
+    return Stage(folder, plan, port, **{program.name: program for program in programs})
 
 
 def _options(plan: Plan, folder: Path, url: str) -> list[str]:

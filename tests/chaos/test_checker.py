@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.chaos import checker, synthetic as made_up
+from tests.chaos import checker
+from tests.chaos import synthetic as made_up
 from tests.chaos.synthetic import GATEWAY, URGENT, Synthetic, build, summary_of
 from tests.chaos.waves import row_values, source_name, time_ms
 
@@ -280,4 +281,4 @@ def test_the_log_must_be_without_fault_itself(synthetic: Synthetic) -> None:
     synthetic.edit_log([*lines, lines[-1]])
     assert any("does not rise" in finding for finding in synthetic.verdict().findings)
     synthetic.edit_log([line for line in lines if line["seq"] != 7])
-    assert any("are not 1 to 299" in finding for finding in synthetic.verdict().findings)
+    assert any("have holes or repeat" in finding for finding in synthetic.verdict().findings)
