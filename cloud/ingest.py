@@ -2,72 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from wire.blocks import ExcerptBlock, SummaryBlock, decode_excerpt, decode_summaries
+from cloud.place import LedgerKey, Place
+from cloud.records import (
+    AlertRecord,
+    ConfirmRecord,
+    ExcerptRecord,
+    GapRecord,
+    Record,
+    Rejection,
+    StatusRecord,
+    SummaryRecord,
+    place_of,
+)
+from wire.blocks import decode_excerpt, decode_summaries
 from wire.codec import decode_json
 from wire.errors import MessageError, TopicError, WireError
-from wire.messages import AlertEvent, GatewayStatus
+from wire.messages import AlertEvent, ConfirmRequest, GapMessage, GatewayStatus
 from wire.topics import GatewayKind, GatewayTopic, Topics
 
-__all__ = [
-    "KINDS",
-    "AlertRecord",
-    "ExcerptRecord",
-    "Record",
-    "Rejection",
-    "StatusRecord",
-    "SummaryRecord",
-    "read_message",
-]
+__all__ = ["KINDS", "read_message", "unstorable"]
 
-KINDS: tuple[GatewayKind, ...] = ("summaries", "excerpts", "alerts", "status")
+KINDS: tuple[GatewayKind, ...] = (
+    "summaries",
+    "excerpts",
+    "alerts",
+    "gaps",
+    "status",
+    "confirm",
+)
 """What the cloud subscribes to, of every gateway."""
 SHOWN = 500
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryRecord:
-    """A block of summaries."""
-
-    block: SummaryBlock
-
-
-@dataclass(frozen=True, slots=True)
-class ExcerptRecord:
-    """An excerpt, with the bytes it came as."""
-
-    block: ExcerptBlock
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class AlertRecord:
-    """A phase of an alert, with the bytes it came as."""
-
-    event: AlertEvent
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class StatusRecord:
-    """A gateway's status, with the bytes it came as."""
-
-    status: GatewayStatus
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A message that cannot be taken in; `reason` is a short code for counters."""
-
-    topic: str
-    reason: str
-    detail: str
-    size_bytes: int
-
-
-Record = SummaryRecord | ExcerptRecord | AlertRecord | StatusRecord | Rejection
+MAX_RANGE = 10**12
+MAX_READINGS = 10**15
+"""Bounds (counts) on what one message reports, so that sums stay within 64 bits."""
 
 
 def read_message(topics: Topics, *, topic: str, payload: bytes) -> Record:
@@ -79,7 +46,22 @@ def read_message(topics: Topics, *, topic: str, payload: bytes) -> Record:
         return _decode(address, payload)
     except WireError as error:
         reason = error.reason if isinstance(error, MessageError) else "topic"
-        return Rejection(topic[:SHOWN], reason, str(error)[:SHOWN], len(payload))
+        return Rejection(_shown(topic), reason, _shown(str(error)), len(payload))
+
+
+def unstorable(record: Record, detail: str) -> Rejection:
+    """Return what is kept of a record that no database of ours takes."""
+    match record:
+        case SummaryRecord(block):
+            readings, size_bytes = int(block.rows.count.sum()), 0
+        case AlertRecord(_, payload) | ExcerptRecord(_, payload) | StatusRecord(_, payload):
+            readings, size_bytes = 0, len(payload)
+        case _:
+            readings, size_bytes = 0, 0
+    kind = type(record).__name__
+    return Rejection(
+        kind, "unstorable", _shown(detail), size_bytes, place_of(record), readings=readings
+    )
 
 
 def _decode(address: GatewayTopic, payload: bytes) -> Record:
@@ -87,20 +69,69 @@ def _decode(address: GatewayTopic, payload: bytes) -> Record:
         case "summaries":
             summaries = decode_summaries(payload)
             _check_same("gateway", address.gateway, summaries.gateway)
+            _check_text(summaries.epoch)
             return SummaryRecord(summaries)
         case "excerpts":
             excerpt = decode_excerpt(payload)
             _check_same("gateway", address.gateway, excerpt.gateway)
+            _check_text(excerpt.epoch)
             return ExcerptRecord(excerpt, payload)
         case "alerts":
             event = decode_json(payload, AlertEvent)
             _check_same("gateway", address.gateway, event.data.gateway)
             _check_same("asset", address.tail or "", event.data.asset)
+            _check_text(event.epoch)
             return AlertRecord(event, payload)
+        case "gaps":
+            gap = decode_json(payload, GapMessage)
+            _check_same("gateway", address.gateway, gap.gateway)
+            _check_text(gap.epoch, gap.lost_epoch, gap.source, gap.kind)
+            return _gap_record(gap, len(payload))
+        case "confirm":
+            request = decode_json(payload, ConfirmRequest)
+            _check_same("gateway", address.gateway, request.sender)
+            _check_text(request.epoch)
+            _check_request(request)
+            return ConfirmRecord(request)
         case _:
             status = decode_json(payload, GatewayStatus)
             _check_same("gateway", address.gateway, status.gateway)
             return StatusRecord(status, payload)
+
+
+def _gap_record(gap: GapMessage, size_bytes: int) -> GapRecord | Rejection:
+    """Return a report that can be counted; else a Rejection that takes its place."""
+    if problem := _problem(gap):
+        place = Place(LedgerKey(gap.gateway, gap.epoch), gap.seq)
+        return Rejection(f"gaps of {gap.gateway}", "bad_range", problem, size_bytes, place)
+    return GapRecord(gap)
+
+
+def _problem(gap: GapMessage) -> str:
+    count = gap.last - gap.first + 1
+    if not 1 <= count <= MAX_RANGE:
+        return f"expected 1 to {MAX_RANGE} messages, got {gap.first} to {gap.last}"
+    if gap.readings and len(gap.readings) != count:
+        return f"expected {count} counts of readings, got {len(gap.readings)}"
+    if (readings := sum(gap.readings)) > MAX_READINGS:
+        return f"expected at most {MAX_READINGS} readings, got {readings}"
+    return ""
+
+
+def _check_request(request: ConfirmRequest) -> None:
+    if request.first > MAX_RANGE:
+        raise MessageError("bad_range", f"expected first <= {MAX_RANGE}, got {request.first}")
+
+
+def _check_text(*texts: str) -> None:
+    """Refuse what PostgreSQL takes in no text."""
+    if any("\0" in text for text in texts):
+        raise MessageError("bad_text", f"expected text without NUL, got {texts!r}"[:SHOWN])
+
+
+def _shown(text: str) -> str:
+    """Return the start of a text as any database takes it."""
+    return text[:SHOWN].encode(errors="replace").decode().replace("\0", "?")
 
 
 def _check_same(what: str, in_topic: str, in_payload: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Select, select, update
 
-from cloud.database import upsert
+from cloud.database import upsert, writing
 from cloud.errors import RegistryError
 from cloud.tables import blobs, champions, manifest, models
 from wire.contract import ModelFile, read_model
@@ -44,7 +44,7 @@ class Registry:
         Raises RegistryError when the version is there with other bytes.
         """
         card = model.card
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             blob = upsert(connection, blobs).values(sha256=model.sha256, data=model.data)
             connection.execute(blob.on_conflict_do_nothing())
             entry = upsert(connection, models).values(
@@ -65,7 +65,7 @@ class Registry:
 
         Promoting the champion again changes nothing. Raises RegistryError for an unknown version.
         """
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             known = select(models.c.version).where(
                 models.c.model == model, models.c.version == version
             )
@@ -131,7 +131,7 @@ class Registry:
 
     def mark_withdrawn(self, versions: Sequence[Registered]) -> None:
         """Note that the chunks of these versions were cleared from the broker."""
-        with self._engine.begin() as connection:
+        with writing(self._engine) as connection:
             for version in versions:
                 which = (models.c.model == version.model) & (models.c.version == version.version)
                 connection.execute(update(models).where(which).values(withdrawn=True))

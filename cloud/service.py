@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from cloud.answers import Answers
 from cloud.database import open_database
 from cloud.errors import TrainingError
 from cloud.groups import Group, group_assets, model_id
 from cloud.ingest import KINDS, read_message
+from cloud.outage import Outage
 from cloud.policy import RetrainPolicy, Trained
 from cloud.push import Retained, chunk_publishes, clearings, manifest_publish
+from cloud.records import Record
 from cloud.registry import Registry
-from cloud.store import Store, StoreResult
+from cloud.store import Store
 from cloud.train.subpca import FleetSettings
 from cloud.training import Training, fit_group, keep
 from wire.codec import encode_json
@@ -62,8 +65,9 @@ class CloudService:
         self._registry = Registry(engine)
         self._counts: Counter[str] = Counter()
         self._trained: dict[tuple[str, ...], Trained] = {}
-        self._stored: dict[tuple[str, str], int] = {}
-        self._news = asyncio.Event()
+        self._answers = Answers()
+        self._storing = Outage("ingest", emit=emit)
+        self._training = Outage("training", emit=emit)
 
     async def run(self) -> None:
         """Serve; raise BrokerUnreachableError or a refusal of the first connection."""
@@ -76,43 +80,44 @@ class CloudService:
                 await session.subscribe(*map(settings.topics.all_gateways, KINDS))
                 self._emit({"event": "started", "broker": settings.endpoint.host})
                 tasks.create_task(self._ingest(session), name="ingest")
-                tasks.create_task(self._tell_stored(session), name="stored")
+                tasks.create_task(self._answer(session), name="answers")
                 tasks.create_task(self._retrain(session), name="retrain")
                 tasks.create_task(self._report(), name="report")
 
     async def _ingest(self, session: Session) -> None:
         while True:
             inbound = await session.receive(linger_s=LINGER_S, limit=BATCH)
-            result = await self._in_writer(partial(self._write, inbound))
+            records = await asyncio.to_thread(self._read, inbound)
+            write = partial(self._store.write, records, received_us=clock_us())
+            result = await self._storing.outlast(partial(self._in_writer, write))
             session.acknowledge(inbound)
             self._counts += result.counts
-            self._stored.update(result.watermarks)
-            self._news.set()
+            self._answers.add(result.answers)
 
-    def _write(self, inbound: Inbound) -> StoreResult:
+    def _read(self, inbound: Inbound) -> list[Record]:
         topics = self._settings.topics
-        records = [
+        return [
             read_message(topics, topic=packet.topic, payload=bytes(packet.payload or b""))
             for packet in inbound.packets
         ]
-        return self._store.write(records, received_us=clock_us())
 
-    async def _tell_stored(self, session: Session) -> None:
-        """Publish the newest watermarks; apart from ingest, which must never wait for a PUBACK.
+    async def _answer(self, session: Session) -> None:
+        """Publish what is stored; apart from ingest, which must never wait for a PUBACK.
 
         A broker may withhold it while we hold as many unacknowledged messages as it allows.
         """
         while True:
-            await self._news.wait()
-            self._news.clear()
-            stored, self._stored = self._stored, {}
-            for (gateway, epoch), seq in stored.items():
-                message = StoredMessage(gateway=gateway, epoch=epoch, seq=seq)
-                topic = self._settings.topics.gateway(gateway, "cmd", "stored")
-                try:
-                    await session.publish(topic, encode_json(message))
-                except PublishRefusedError as error:
-                    self._emit({"event": "publish_refused", "topic": topic, "detail": str(error)})
+            answers = await self._answers.take()
+            async with asyncio.TaskGroup() as tasks:
+                for answer in answers:
+                    tasks.create_task(self._publish_answer(session, answer))
+
+    async def _publish_answer(self, session: Session, answer: StoredMessage) -> None:
+        topic = self._settings.topics.gateway(answer.gateway, "cmd", "stored")
+        try:
+            await session.publish(topic, encode_json(answer))
+        except PublishRefusedError as error:
+            self._emit({"event": "publish_refused", "topic": topic, "detail": str(error)})
 
     async def _retrain(self, session: Session) -> None:
         await self._push(session)
@@ -121,7 +126,7 @@ class CloudService:
         while True:
             if self._counts["excerpt_rows"] != seen_rows:
                 seen_rows = self._counts["excerpt_rows"]
-                groups = await asyncio.to_thread(self._groups)
+                groups = await self._training.outlast(partial(asyncio.to_thread, self._groups))
             due = self._settings.policy.due(groups, trained=self._trained, now_s=time.time())
             for group in due:
                 await self._train(session, group)
@@ -140,11 +145,12 @@ class CloudService:
 
     async def _train(self, session: Session, group: Group) -> None:
         try:
-            training = await asyncio.to_thread(self._fit, group)
+            fit = partial(asyncio.to_thread, self._fit, group)
+            training = await self._training.outlast(fit)
         except TrainingError as error:
             self._emit({"event": "not_trained", "id": model_id(group.channels), "why": str(error)})
         else:
-            await self._in_writer(
+            await self._keep_trying(
                 partial(keep, training, registry=self._registry, created_us=clock_us())
             )
             for fields in describe(training):
@@ -161,16 +167,16 @@ class CloudService:
         """Put the champions on the broker: chunks, then the list, then clear what is superseded."""
         topics = self._settings.topics
         registry = self._registry
-        champions = await self._in_writer(registry.champions)
+        champions = await self._keep_trying(registry.champions)
         for champion in champions:
-            model = await self._in_writer(partial(registry.load, champion.sha256))
+            model = await self._keep_trying(partial(registry.load, champion.sha256))
             await publish_all(session, chunk_publishes(model, topics=topics))
-        version = await self._in_writer(registry.manifest_version)
+        version = await self._keep_trying(registry.manifest_version)
         manifest = manifest_publish(champions, version=version, topics=topics)
         await publish_all(session, [manifest])
-        for entry in (superseded := await self._in_writer(registry.superseded)):
+        for entry in (superseded := await self._keep_trying(registry.superseded)):
             await publish_all(session, clearings(entry, topics=topics))
-        await self._in_writer(partial(registry.mark_withdrawn, superseded))
+        await self._keep_trying(partial(registry.mark_withdrawn, superseded))
         self._emit(
             {
                 "event": "pushed",
@@ -186,6 +192,9 @@ class CloudService:
             if (counts := dict(self._counts)) != told:
                 told = counts
                 self._emit({"event": "ingested", **counts})
+
+    async def _keep_trying(self, work: Callable[[], T]) -> T:
+        return await self._training.outlast(partial(self._in_writer, work))
 
     async def _in_writer(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._writer, work)

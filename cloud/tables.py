@@ -17,17 +17,20 @@ from sqlalchemy import (
 )
 
 __all__ = [
+    "alert_events",
     "alerts",
     "blobs",
     "blocks",
     "champions",
     "excerpts",
+    "gaps",
     "gateways",
     "ledgers",
     "manifest",
     "metadata",
     "models",
     "rejected",
+    "spans",
     "summaries",
 ]
 
@@ -49,7 +52,7 @@ ledgers = Table(
     Column("gateway", Text, primary_key=True),
     Column("epoch", Text, primary_key=True),
     Column("stored_seq", BigInteger, nullable=False),
-    comment="Every block up to stored_seq is stored.",
+    comment="Every message up to stored_seq is stored or told to be lost.",
 )
 
 blocks = Table(
@@ -58,7 +61,36 @@ blocks = Table(
     Column("gateway", Text, primary_key=True),
     Column("epoch", Text, primary_key=True),
     Column("seq", BigInteger, primary_key=True),
-    comment="Blocks stored beyond a hole: above the ledger's stored_seq.",
+    comment="As spans, one number a row; of databases made before spans, moved there on opening.",
+)
+
+spans = Table(
+    "spans",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("epoch", Text, primary_key=True),
+    Column("first", BigInteger, primary_key=True),
+    Column("last", BigInteger, nullable=False),
+    comment="Stored or lost beyond a hole: first to last, above the ledger's stored_seq.",
+)
+
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("gateway", Text, nullable=False),
+    Column("lost_epoch", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("first", BigInteger, nullable=False),
+    Column("last", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("readings", BigInteger),
+    Column("epoch", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("received_us", BigInteger, nullable=False),
+    Index("gaps_by_epoch", "gateway", "lost_epoch", "first"),
+    comment="Messages that will never come; (epoch, seq) told it, seq 0 = nobody did.",
 )
 
 summaries = Table(
@@ -115,6 +147,22 @@ alerts = Table(
     Column("event", LargeBinary, nullable=False),
     Index("alerts_by_asset", "asset", "start_us"),
     comment="Newest message of each alert (CloudEvents JSON).",
+)
+
+alert_events = Table(
+    "alert_events",
+    metadata,
+    Column("gateway", Text, primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("epoch", Text, nullable=False),
+    Column("seq", BigInteger, nullable=False),
+    Column("alertid", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Index("alert_events_by_alert", "gateway", "alertid"),
+    comment="Every message of every alert, once (CloudEvents JSON); seq 0 = not numbered.",
 )
 
 rejected = Table(

@@ -73,9 +73,14 @@ def summary(seq: int, *, rows: int = 2, epoch: str = "e1") -> SummaryBlock:
 
 
 def alert_payload(
-    alertid: str, state: Literal["opened", "closed"], *, last_ms: float = 1.0
+    alertid: str,
+    state: Literal["opened", "updated", "closed"],
+    *,
+    last_ms: float = 1.0,
+    epoch: str = "",
+    seq: int = 0,
 ) -> bytes:
-    """A phase of an alert about pump-0, as gateway g1 sends it."""
+    """A phase of an alert about pump-0, as gateway g1 sends it; seq 0 = without a number."""
     alert = Alert(
         gateway="g1",
         asset="pump-0",
@@ -93,11 +98,13 @@ def alert_payload(
         text="flow is unusual",
     )
     event = AlertEvent(
-        id=f"{alertid}/{state}",
+        id=f"{alertid}/{state}/{last_ms}",
         source="vedette/g1",
         time="2026-01-01T00:00:00Z",
         data=alert,
         alertid=alertid,
         subject="pump-0",
+        epoch=epoch,
+        seq=seq,
     )
     return encode_json(event)

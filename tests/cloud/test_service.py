@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,17 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 
 from cloud.database import database_url, open_database
 from cloud.policy import RetrainPolicy
 from cloud.service import CloudService, CloudSettings
 from cloud.store import Store
-from tests.cloud.coupled import coupled_rows, excerpt, session_of, summary
+from tests.cloud.coupled import alert_payload, coupled_rows, excerpt, session_of, summary
 from vedette.broker import Broker
 from wire.blocks import encode_excerpt, encode_summaries
-from wire.codec import decode_json
+from wire.codec import decode_json, encode_json
 from wire.contract import read_model
-from wire.messages import ModelManifest, StoredMessage
+from wire.messages import ConfirmRequest, GapMessage, ModelManifest, StoredMessage
 from wire.mqtt import Endpoint, Session
 from wire.topics import Topics
 
@@ -160,6 +163,84 @@ async def test_what_is_stored_is_told_and_redelivery_is_harmless(
         message = decode_json(found[stored], StoredMessage)
         assert message == StoredMessage(gateway="g1", epoch="e1", seq=2)
     assert Store(open_database(cloud.url)).counts()["summaries"] == 4
+
+
+async def test_a_question_is_answered_after_the_commit_of_what_came_before_it(
+    broker: Broker, cloud: Cloud
+) -> None:
+    async with gateway(broker) as session, cloud.running():
+        for seq in (1, 2, 4):
+            topic = TOPICS.gateway("g1", "summaries")
+            await session.publish(topic, encode_summaries(summary(seq)))
+        request = ConfirmRequest(sender="g1", epoch="e1", first=1, last=4)
+        await session.publish(TOPICS.gateway("g1", "confirm"), encode_json(request))
+        stored = TOPICS.gateway("g1", "cmd", "stored")
+        found = await next_messages(
+            session, lambda topic, payload: topic == stored and b'"asked":4' in payload
+        )
+        message = decode_json(found[stored], StoredMessage)
+        assert message == StoredMessage(gateway="g1", epoch="e1", seq=2, asked=4)
+    assert Store(open_database(cloud.url)).counts()["summaries"] == 6
+
+
+async def test_alerts_and_reports_of_gaps_share_a_lane(broker: Broker, cloud: Cloud) -> None:
+    report = GapMessage(
+        gateway="g1", epoch="u", seq=2, reason="cap", lost_epoch="e1", first=1, last=3
+    )
+    async with gateway(broker) as session, cloud.running() as events:
+        alert = alert_payload("a1", "opened", epoch="u", seq=1)
+        for _ in range(2):
+            await session.publish(TOPICS.gateway("g1", "alerts", "pump-0"), alert)
+            await session.publish(TOPICS.gateway("g1", "gaps"), encode_json(report))
+        counted = await events.wait_for(lambda event: event.get("duplicates") == 2)
+        assert (counted["alerts"], counted["gaps"]) == (1, 1)
+    (account,) = Store(open_database(cloud.url)).accounts()
+    assert [(ledger.epoch, ledger.stored_seq) for ledger in account.ledgers] == [
+        ("e1", 3),
+        ("u", 2),
+    ]
+
+
+async def test_a_locked_database_is_outlasted_and_told_once(broker: Broker, cloud: Cloud) -> None:
+    quick = f"{cloud.url}?timeout=0.05"
+    async with gateway(broker) as session, cloud.running(database_url=quick) as events:
+        lock = sqlite3.connect(make_url(cloud.url).database or "", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        topic = TOPICS.gateway("g1", "summaries")
+        await session.publish(topic, encode_summaries(summary(1)))
+        gone = await events.wait_for(lambda event: event["event"] == "database_unavailable")
+        assert (gone["what"], gone["detail"]) == ("ingest", "database is locked")
+        await session.publish(topic, encode_summaries(summary(2)))
+        lock.execute("ROLLBACK")
+        lock.close()
+        await events.wait_for(lambda event: event["event"] == "database_available")
+        await events.wait_for(lambda event: event.get("summaries") == 2)
+        told = [event for event in events.seen if event["event"] == "database_unavailable"]
+        assert told == [gone]
+
+
+async def test_a_postgresql_server_that_goes_and_comes_back_is_outlasted(
+    broker: Broker, cloud: Cloud, postgresql: str
+) -> None:
+    owner = create_engine(postgresql, isolation_level="AUTOCOMMIT")
+    name = "outlasted"
+    with owner.connect() as admin:
+        admin.exec_driver_sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        admin.exec_driver_sql(f"CREATE DATABASE {name}")
+        url = make_url(postgresql).set(database=name).render_as_string(hide_password=False)
+        async with gateway(broker) as session, cloud.running(database_url=url) as events:
+            admin.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+            admin.exec_driver_sql(
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+            )
+            topic = TOPICS.gateway("g1", "excerpts")
+            await session.publish(topic, history(1, 0))
+            await events.wait_for(lambda event: event["event"] == "database_unavailable")
+            admin.exec_driver_sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+            await events.wait_for(lambda event: event.get("excerpts") == 1)
+            await events.wait_for(lambda event: event["event"] == "trained")
+        admin.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+    owner.dispose()
 
 
 async def test_garbage_is_counted_and_the_rest_goes_on(broker: Broker, cloud: Cloud) -> None:

@@ -1,28 +1,23 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import create_engine, insert, select
 
-from cloud.database import database_url, open_database
+from cloud.batch import MAX_REJECTED
+from cloud.database import database_url, open_database, open_existing
 from cloud.errors import DatabaseError
 from cloud.groups import AssetRows
-from cloud.ingest import AlertRecord, ExcerptRecord, Rejection, StatusRecord, SummaryRecord
-from cloud.store import MAX_REJECTED, Store
-from cloud.tables import alerts, blocks, summaries
+from cloud.records import AlertRecord, ExcerptRecord, Rejection, StatusRecord, SummaryRecord
+from cloud.store import Store
+from cloud.tables import alert_events, alerts, blocks, ledgers, metadata, spans, summaries
 from tests.cloud.coupled import CHANNELS, alert_payload, coupled_rows, excerpt, summary
 from wire.blocks import encode_excerpt
 from wire.codec import decode_json
-from wire.messages import AlertEvent, GatewayStatus
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(open_database(database_url(str(tmp_path / "cloud.sqlite"))))
+from wire.messages import AlertEvent, GatewayStatus, StoredMessage
 
 
 def taken(seq: int, *, rows: int = 20, first: int = 0) -> ExcerptRecord:
@@ -30,8 +25,8 @@ def taken(seq: int, *, rows: int = 20, first: int = 0) -> ExcerptRecord:
     return ExcerptRecord(block, encode_excerpt(block))
 
 
-def alert_record(state: str, last_ms: float) -> AlertRecord:
-    payload = alert_payload("a1", state, last_ms=last_ms)  # type: ignore[arg-type]
+def alert_record(state: str, last_ms: float, *, seq: int = 0, asset: str = "a1") -> AlertRecord:
+    payload = alert_payload(asset, state, last_ms=last_ms, epoch="u", seq=seq)  # type: ignore[arg-type]
     return AlertRecord(decode_json(payload, AlertEvent), payload)
 
 
@@ -55,7 +50,7 @@ def test_the_same_block_twice_is_stored_once(store: Store) -> None:
     assert store.write(records, received_us=1).counts["duplicates"] == 0
     again = store.write(records, received_us=2)
     assert again.counts == {"duplicates": 2}
-    assert again.watermarks == {("g1", "e1"): 2}
+    assert again.answers == [StoredMessage(gateway="g1", epoch="e1", seq=2)]
     counted = store.counts()
     assert (counted["summaries"], counted["excerpts"]) == (2, 1)
 
@@ -63,31 +58,6 @@ def test_the_same_block_twice_is_stored_once(store: Store) -> None:
 def test_a_block_twice_in_one_batch_is_stored_once(store: Store) -> None:
     result = store.write([SummaryRecord(summary(5)), SummaryRecord(summary(5))], received_us=1)
     assert result.counts == {"summaries": 1, "duplicates": 1}
-
-
-@settings(max_examples=25, deadline=None)
-@given(
-    batches=st.lists(st.lists(st.integers(1, 12), max_size=6), max_size=8),
-    epochs=st.sampled_from([("e1",), ("e1", "e2")]),
-)
-def test_the_watermark_is_the_last_block_before_the_first_hole(
-    batches: list[list[int]], epochs: tuple[str, ...]
-) -> None:
-    engine = open_database("sqlite://")
-    store = Store(engine)
-    seen: set[int] = set()
-    for batch in batches:
-        records = [SummaryRecord(summary(seq, epoch=e)) for seq in batch for e in epochs]
-        result = store.write(records, received_us=1)
-        seen |= set(batch)
-        reached = next(seq for seq in range(14) if seq + 1 not in seen)
-        assert result.watermarks == ({("g1", e): reached for e in epochs} if batch else {})
-    with engine.connect() as connection:
-        kept = connection.scalars(select(blocks.c.seq)).all()
-    assert sorted(kept) == sorted(
-        seq for seq in seen for _ in epochs if any(low not in seen for low in range(1, seq))
-    )
-    assert store.counts()["summaries"] == 2 * len(seen) * len(epochs)
 
 
 def test_summaries_keep_their_knots_and_sketch(store: Store) -> None:
@@ -100,12 +70,84 @@ def test_summaries_keep_their_knots_and_sketch(store: Store) -> None:
     assert rows[0].asset == "pump-0"
 
 
-def test_an_alert_keeps_its_newest_phase(store: Store) -> None:
-    store.write([alert_record("opened", 5), alert_record("closed", 9)], received_us=1)
-    store.write([alert_record("opened", 5), alert_record("opened", 12)], received_us=2)
+def test_an_alert_keeps_its_newest_phase_and_each_message_once(store: Store) -> None:
+    records = [alert_record("opened", 5), alert_record("closed", 9)]
+    assert store.write(records, received_us=1).counts == {"alerts": 2}
+    again = store.write([records[0], alert_record("opened", 12)], received_us=2)
+    assert again.counts == {"alerts": 1, "duplicates": 1}
     with store._engine.connect() as connection:
         (row,) = connection.execute(select(alerts)).all()
+        events = connection.execute(select(alert_events).order_by(alert_events.c.last_us)).all()
     assert (row.state, row.last_us) == ("closed", 9000)
+    assert [(event.state, event.last_us) for event in events] == [
+        ("opened", 5000),
+        ("closed", 9000),
+        ("opened", 12000),
+    ]
+    assert [event.payload for event in events[:2]] == [record.payload for record in records]
+
+
+def test_a_numbered_alert_is_claimed_by_its_number(store: Store) -> None:
+    records = [alert_record("opened", 5, seq=1), alert_record("closed", 9, seq=3)]
+    (answer,) = store.write(records, received_us=1).answers
+    assert answer == StoredMessage(gateway="g1", epoch="u", seq=1)
+    again = store.write([*records, alert_record("updated", 7, seq=2)], received_us=1)
+    assert again.counts == {"alerts": 1, "duplicates": 2}
+    assert again.answers == [StoredMessage(gateway="g1", epoch="u", seq=3)]
+
+
+def test_what_an_earlier_version_kept_is_taken_over(tmp_path: Path) -> None:
+    url = database_url(str(tmp_path / "cloud.sqlite"))
+    former = create_engine(url)
+    metadata.create_all(former, tables=[ledgers, blocks, summaries, alerts])
+    with former.begin() as connection:
+        key = {"gateway": "g1", "epoch": "e1"}
+        connection.execute(insert(ledgers).values(**key, stored_seq=2))
+        connection.execute(insert(blocks), [{**key, "seq": seq} for seq in (4, 5, 7)])
+    former.dispose()
+    store = Store(open_existing(url))
+    result = store.write([SummaryRecord(summary(seq)) for seq in (4, 3)], received_us=1)
+    assert result.counts == {"summaries": 1, "duplicates": 1}
+    assert [answer.seq for answer in result.answers] == [5]
+    with store._engine.connect() as connection:
+        assert connection.execute(select(blocks)).all() == []
+        assert connection.execute(select(spans.c.first, spans.c.last)).all() == [(7, 7)]
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty", "foreign"])
+def test_only_a_database_of_a_cloud_is_an_existing_one(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "other.sqlite"
+    if what != "nothing":
+        path.touch()
+    if what == "foreign":
+        with create_engine(f"sqlite:///{path}").begin() as connection:
+            connection.exec_driver_sql("CREATE TABLE other (id INTEGER)")
+    before = [path.read_bytes() for path in tmp_path.iterdir()]
+    with pytest.raises(DatabaseError, match="let `vedette cloud run"):
+        open_existing(database_url(str(path)))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == before
+
+
+def test_a_password_stays_out_of_errors() -> None:
+    with pytest.raises(DatabaseError) as caught:
+        open_database("postgresql://me:secret@127.0.0.1:1/x")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_record_that_the_database_cannot_take_is_a_gap_and_the_rest_is_stored(
+    postgresql: str,
+) -> None:
+    store = Store(open_database(postgresql))  # SQLite takes NUL in text
+    bad = replace(summary(2), channels=("a\0b",))
+    records = [SummaryRecord(summary(1)), SummaryRecord(bad), SummaryRecord(summary(3))]
+    result = store.write(records, received_us=1)
+    assert result.counts == {"summaries": 2, "rejected": 1}
+    assert [answer.seq for answer in result.answers] == [3]
+    (account,) = store.accounts()
+    assert account.readings_in_summaries == 240
+    (gap,) = account.gaps
+    assert (gap.reason, gap.messages, gap.readings) == ("rejected", 1, 120)
+    store.close()
 
 
 def test_the_newest_status_of_a_gateway_is_kept(store: Store) -> None:

@@ -15,7 +15,8 @@ import msgspec
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from cloud.database import database_url, open_database
+from cloud.accounts import GatewayAccount
+from cloud.database import database_url, open_existing
 from cloud.errors import CloudError, TrainingError
 from cloud.groups import group_assets, model_id
 from cloud.policy import RetrainPolicy
@@ -102,7 +103,7 @@ def train_command(
     """Train every group of assets once, offline, and make the models champions."""
     emit = printer(json=json)
     with reported_errors():
-        engine = open_database(database_url(database))
+        engine = open_existing(database_url(database))
         store, registry = Store(engine), Registry(engine)
         trainings: list[Training] = []
         settings = FleetSettings(min_rows=min_rows)
@@ -124,20 +125,23 @@ def models_command(*, database: DatabaseOption = LOCAL_DATABASE, json: JsonOptio
     """List registered models; the champions are in force."""
     emit = printer(json=json)
     with reported_errors():
-        for version in Registry(open_database(database_url(database))).versions():
+        for version in Registry(open_existing(database_url(database))).versions():
             emit(listed(version))
 
 
 @app.command("status")
 def status_command(*, database: DatabaseOption = LOCAL_DATABASE, json: JsonOption = False) -> None:
-    """Show what is stored, and the gateways with their presence."""
+    """Show what is stored, what is lost and why, and the gateways with their presence."""
     emit = printer(json=json)
     with reported_errors():
-        engine = open_database(database_url(database))
+        engine = open_existing(database_url(database))
         store = Store(engine)
         emit({"event": "stored", **store.counts(), "models": len(Registry(engine).versions())})
         for gateway in store.gateways():
             emit({"event": "gateway", **gateway})
+        for account in store.accounts():
+            for line in account_lines(account):
+                emit(line)
 
 
 async def until_stopped(service: CloudService) -> None:
@@ -167,6 +171,22 @@ def write_only_model(trainings: list[Training], out: Path | None) -> None:
 def listed(version: Registered) -> dict[str, Any]:
     """Return one line of the list of models."""
     return {"event": "model", **asdict(version)}
+
+
+def account_lines(account: GatewayAccount) -> Iterator[dict[str, Any]]:
+    """Return lines `ledger` (one a numbering), `gap` (one a reason) and `readings` of a gateway."""
+    gateway = {"gateway": account.gateway}
+    for ledger in account.ledgers:
+        yield {"event": "ledger", **gateway, **asdict(ledger)}
+    for gap in account.gaps:
+        yield {"event": "gap", **gateway, **asdict(gap)}
+    yield {
+        "event": "readings",
+        **gateway,
+        "in_summaries": account.readings_in_summaries,
+        "missing": account.missing_in_summaries,
+        "in_gaps": account.readings_in_gaps,
+    }
 
 
 def printer(*, json: bool) -> Emit:
