@@ -42,8 +42,11 @@ def insert_source_gap(connection: Connection, gap: GapMessage, *, received_us: i
 def insert_own_gap(
     connection: Connection, gap: GapMessage, *, parts: Iterable[Span], received_us: int
 ) -> None:
-    """Keep a report of the gateway's own messages, for those `parts` of it that are not stored."""
-    for part in Spans(parts):
+    """Keep a report of the gateway's own messages, for those `parts` of it that are not stored.
+
+    Where everything is stored, the report is kept with an empty range: last = first - 1.
+    """
+    for part in list(Spans(parts)) or [(gap.first, gap.first - 1)]:
         readings = _readings_of(gap, part)
         row = _reported(gap, part, readings=readings, received_us=received_us)
         connection.execute(insert(gaps), row)
@@ -95,8 +98,8 @@ def _unreported(connection: Connection, gap: GapMessage) -> list[RowMapping]:
 
 def _readings_of(gap: GapMessage, part: Span) -> int | None:
     """Count of readings in a part of a report; None where the report does not tell."""
-    if gap.readings:
-        first, last = part
+    first, last = part
+    if gap.readings or last < first:
         return sum(gap.readings[first - gap.first : last - gap.first + 1])
     return None if gap.kind in ("", KIND_WITH_READINGS) else 0
 

@@ -51,7 +51,7 @@ class Outage:
 
     def _note_gone(self, error: SQLAlchemyError) -> None:
         cause = error.orig if isinstance(error, DBAPIError) else error
-        detail = str(cause)[:SHOWN] or type(cause).__name__
+        detail = " ".join(str(cause).split())[:SHOWN] or type(cause).__name__
         if detail != self._detail:
             self._detail = detail
             self._emit({"event": "database_unavailable", "what": self._what, "detail": detail})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -172,3 +174,18 @@ def test_each_message_counts_once_whatever_happens(
     for step in [*steps, Send(everything, dies=False), Send(everything, dies=False)]:
         perform(step, gateway, store)
     check(gateway, store)
+
+
+def test_two_clouds_on_one_database_count_each_message_once(engine: Engine) -> None:
+    batches = [[SummaryRecord(summary(seq)) for seq in range(n, n + 20)] for n in range(1, 101, 10)]
+
+    def write(order: random.Random) -> int:
+        store = Store(engine)
+        shuffled = order.sample(batches, len(batches))
+        return sum(store.write(batch, received_us=1).counts["summaries"] for batch in shuffled)
+
+    with ThreadPoolExecutor(2) as threads:
+        written = threads.map(write, [random.Random(1), random.Random(2)])
+    assert sum(written) == 110
+    (account,) = Store(engine).accounts()
+    assert (account.ledgers[0].stored_seq, account.readings_in_summaries) == (110, 110 * 120)

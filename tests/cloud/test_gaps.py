@@ -48,6 +48,13 @@ def test_only_what_is_not_stored_counts_as_lost(store: Store) -> None:
     assert account(store).readings_in_gaps == 80
 
 
+def test_a_report_of_what_is_stored_is_kept_with_an_empty_range(store: Store) -> None:
+    answers = written(store, block(1), block(2), GapRecord(replace(OWN, last=2)))
+    assert answers["u"].seq == 1
+    assert lost(store) == [("", "cap", 0, 0)]
+    assert account(store).ledgers[0].stored == 2
+
+
 def test_a_report_that_comes_again_and_a_block_that_comes_late_count_once(store: Store) -> None:
     written(store, GapRecord(OWN))
     result = store.write([GapRecord(OWN), block(4), block(1), block(6)], received_us=1)

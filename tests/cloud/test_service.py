@@ -219,6 +219,21 @@ async def test_a_locked_database_is_outlasted_and_told_once(broker: Broker, clou
         assert told == [gone]
 
 
+async def test_what_was_not_committed_comes_again_after_the_end_of_the_process(
+    broker: Broker, cloud: Cloud
+) -> None:
+    quick = f"{cloud.url}?timeout=0.05"
+    async with gateway(broker) as session:
+        async with cloud.running(database_url=quick) as events:
+            lock = sqlite3.connect(make_url(cloud.url).database or "", isolation_level=None)
+            lock.execute("BEGIN IMMEDIATE")
+            await session.publish(TOPICS.gateway("g1", "summaries"), encode_summaries(summary(1)))
+            await events.wait_for(lambda event: event["event"] == "database_unavailable")
+        lock.close()
+        async with cloud.running() as events:
+            await events.wait_for(lambda event: event.get("summaries") == 1)
+
+
 async def test_a_postgresql_server_that_goes_and_comes_back_is_outlasted(
     broker: Broker, cloud: Cloud, postgresql: str
 ) -> None:
