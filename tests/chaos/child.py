@@ -21,10 +21,10 @@ def main() -> int:
     given = parser.parse_args(sys.argv[1:split])
     run = PROGRAMS[given.program]()
     if given.plant:
-        from tests.chaos.plants import PLANTS
+        from tests.chaos.plants import HARMLESS, PLANTS
 
         for name in given.plant:
-            PLANTS[name].plant()
+            (HARMLESS[name] if name in HARMLESS else PLANTS[name].plant)()
     for text in given.crash:
         arm(parse_crash(text))
     sys.argv = [given.program, *sys.argv[split + 1 :]]

@@ -14,12 +14,18 @@ class Step:
     program: str
     path: str = ""
     statement: str = ""
+    often: bool = True
+    """Whether a running program gets there again and again."""
 
 
 POINTS = {
     "gateway-acknowledge": Step("gateway", "wire.mqtt.Session.acknowledge"),
     "gateway-publish": Step("gateway", "wire.mqtt.Session.publish"),
     "gateway-take": Step("gateway", "gateway.edge.Edge.take"),
+    "gateway-commit": Step("gateway", "gateway.durable.database.Database.commit"),
+    "gateway-checkpoint": Step(
+        "gateway", "gateway.durable.database.Database._insert_snapshot", often=False
+    ),
     "gateway-sql-begin": Step("gateway", statement="BEGIN"),
     "gateway-sql-insert": Step("gateway", statement="INSERT|REPLACE"),
     "gateway-sql-delete": Step("gateway", statement="DELETE"),
