@@ -6,17 +6,21 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.config import choose_config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, StorageBusyError, StorageError
 from gateway.footprint import give_back_early
 from gateway.service import run
 from wire.mqtt import EndpointError
 
+FINDING = 1
 BAD_CONFIGURATION = 3
+MENDED = "VEDETTE_GATEWAY_MENDED"
+MOST_MENDED = 2
 
 
 def main() -> int:
@@ -32,10 +36,23 @@ def main() -> int:
     try:
         config = choose_config(path, gateway=given.id, broker=given.broker)
         asyncio.run(run(config, folder=path.parent if path else Path.cwd()))
-    except (ConfigError, EndpointError) as error:
+    except (ConfigError, EndpointError, StorageBusyError) as error:
         sys.stderr.write(f"{error}\n")
         return BAD_CONFIGURATION
+    except StorageError as error:
+        return _mend(error)
     return 0
+
+
+def _mend(error: StorageError) -> int:
+    """Start anew: a start puts damage aside. Gives up, with exit code 1, the third time."""
+    logging.getLogger("vedette.gateway").error("storage: %s", error)
+    mended = int(os.environ.get(MENDED, "0"))
+    if mended < MOST_MENDED:
+        sys.stderr.flush()
+        arguments = [sys.executable, "-m", "gateway", *sys.argv[1:]]
+        os.execve(sys.executable, arguments, os.environ | {MENDED: str(mended + 1)})  # noqa: S606 - ourselves
+    return FINDING
 
 
 class JsonLines(logging.Formatter):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from gateway.directory import Directory
 from gateway.episodes import Change
-from wire.messages import Alert, AlertChannel, AlertEvent, AssetState, ModelRef
+from wire.messages import Alert, AlertChannel, AlertEvent, AssetState
 
 __all__ = ["alert_event", "alert_id", "asset_state"]
 
@@ -47,7 +47,7 @@ def alert_event(gateway: str, change: Change, directory: Directory) -> AlertEven
             score=_short(episode.peak.score),
             p=_short(10.0**-episode.peak.surprise),
             threshold_p=episode.threshold_p,
-            model=ModelRef(episode.peak.card.id, episode.peak.card.version),
+            model=episode.peak.model,
             channels=channels,
             text=_sentence(change, asset, channels),
         ),

@@ -22,6 +22,8 @@ class Draft:
     width: list[int] = field(default_factory=list)
     stream: list[int] = field(default_factory=list)
     value: list[float] = field(default_factory=list)
+    seq: list[int] = field(default_factory=list)
+    """Number of each frame's message among its source's; 0 = the source numbers nothing."""
 
     def batch(self) -> Batch:
         """Freeze into columns; times become whole microseconds."""
@@ -32,6 +34,7 @@ class Draft:
             width=np.array(self.width, np.int32),
             stream=np.array(self.stream, np.int32),
             value=np.array(self.value, np.float64),
+            seq=np.array(self.seq, np.int64),
         )
 
 
@@ -49,6 +52,8 @@ class Batch:
     """[R] stream index."""
     value: NDArray[np.float64]
     """[R] value in the stream's unit; NaN = observed as missing."""
+    seq: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """[F] sequence number of the frame's message, 0 = none; empty where nobody asks for it."""
 
     @property
     def frame(self) -> NDArray[np.int64]:

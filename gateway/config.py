@@ -26,6 +26,7 @@ __all__ = [
     "GatewaySection",
     "ModelsSection",
     "OutboxSection",
+    "StorageSection",
     "SummariesSection",
     "choose_config",
     "load_config",
@@ -105,10 +106,23 @@ class ExcerptsSection(Section, frozen=True):
 
 
 class OutboxSection(Section, frozen=True):
-    """`[outbox]`: what waits while the uplink is away."""
+    """`[outbox]`: what waits in memory for a broker: states, and alerts for the site's own."""
 
     limit_mb: Annotated[float, Meta(gt=0, le=100_000)] = 32.0
-    """Megabytes (10^6 bytes) kept in memory; the oldest bulk goes first, alerts last."""
+    """Megabytes (10^6 bytes); the oldest states go first, alerts last."""
+
+
+class StorageSection(Section, frozen=True):
+    """`[storage]`: what is kept on the disk, so that no crash and no outage loses it."""
+
+    directory: str = "data"
+    """Folder of the database. Relative to the file."""
+    limit_mb: Annotated[float, Meta(ge=1, le=1_000_000)] = 256.0
+    """Megabytes (10^6 bytes) at most; then raw history goes first, then excerpts, then detail."""
+    journal_mb: Annotated[float, Meta(ge=0, le=1_000_000)] = 64.0
+    """Megabytes of raw history at most, beyond what a restart needs."""
+    ballast_mb: Annotated[float, Meta(ge=0, le=1_000)] = 4.0
+    """Megabytes held back so that a full disk can still be cleaned."""
 
 
 class Config(Section, frozen=True):
@@ -124,6 +138,7 @@ class Config(Section, frozen=True):
     summaries: SummariesSection = SummariesSection()
     excerpts: ExcerptsSection = ExcerptsSection()
     outbox: OutboxSection = OutboxSection()
+    storage: StorageSection = StorageSection()
 
     @property
     def topics(self) -> Topics:

@@ -34,6 +34,8 @@ class Directory:
     """[assets]: streams of each asset."""
     phase: NDArray[np.float64] = field(default_factory=lambda: np.zeros(16))
     """[assets]: 0..1, spreads periodic work of many assets evenly over time."""
+    news: list[tuple[int, str, str]] = field(default_factory=list)
+    """(asset, channel, unit) of streams that the journal does not have yet, in order."""
     _asset_index: dict[str, int] = field(default_factory=dict)
     _stream_index: list[dict[str, int]] = field(default_factory=list)
 
@@ -74,6 +76,13 @@ class Directory:
         for name in fresh:
             self._add_stream(asset, name, units.get(name, ""))
 
+    def asset_of_streams(self) -> NDArray[np.int32]:
+        """Return [streams] the asset of each stream."""
+        owner = np.zeros(self.stream_count, np.int32)
+        for asset, streams in enumerate(self.streams_of):
+            owner[streams] = asset
+        return owner
+
     def streams(self, asset: int) -> dict[str, int]:
         """Return channel -> stream index of one asset; a live view, for reading only."""
         return self._stream_index[asset]
@@ -99,3 +108,4 @@ class Directory:
         self.units[asset].append(unit)
         self.streams_of[asset].append(index)
         self.width[asset] += 1
+        self.news.append((asset, channel, unit))

@@ -16,8 +16,9 @@ from gateway.arrays import grown
 from gateway.batch import Batch
 from gateway.score.fleet import Scores
 from wire.contract import AlertRule, ModelCard
+from wire.messages import ModelRef
 
-__all__ = ["Change", "Episode", "Episodes", "Peak"]
+__all__ = ["LONGEST", "Change", "Episode", "Episodes", "Peak", "Watch"]
 
 CRITICAL = 3.0
 """An episode is critical when its peak surprise is this many times the threshold's."""
@@ -35,7 +36,7 @@ class Peak:
     surprise: float
     """-log10 p."""
     score: float
-    card: ModelCard
+    model: ModelRef
     """Model that scored it."""
     streams: tuple[int, ...]
     values: tuple[float, ...]
@@ -67,7 +68,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class _Watch:
+class Watch:
     """Debounce of one asset that is not calm."""
 
     recent: deque[Peak | None] = field(default_factory=lambda: deque(maxlen=LONGEST))
@@ -88,7 +89,7 @@ class Episodes:
 
     cards: list[ModelCard]
     """Model of each slot."""
-    watches: dict[int, _Watch] = field(default_factory=dict)
+    watches: dict[int, Watch] = field(default_factory=dict)
     watched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
     def step(self, batch: Batch, scores: Scores, assets: int) -> list[Change]:
@@ -110,7 +111,7 @@ class Episodes:
 
     def _take(self, batch: Batch, scores: Scores, frame: int, readings: slice) -> list[Change]:
         asset = int(batch.asset[frame])
-        watch = self.watches.setdefault(asset, _Watch())
+        watch = self.watches.setdefault(asset, Watch())
         card = self.cards[scores.decider[frame]]
         level = float(scores.surprise[frame])
         watch.calm = 0 if level >= -np.log10(card.alert.p_clear) else watch.calm + 1
@@ -129,7 +130,7 @@ class Episodes:
         return [change] if change else []
 
 
-def _begin(watch: _Watch, asset: int, peak: Peak | None, rule: AlertRule) -> Phase | None:
+def _begin(watch: Watch, asset: int, peak: Peak | None, rule: AlertRule) -> Phase | None:
     """Open an episode once `k` of the last `n` frames are anomalous, this one among them."""
     watch.recent.append(peak)
     marks = [mark for mark in list(watch.recent)[-rule.n :] if mark]
@@ -144,7 +145,7 @@ def _begin(watch: _Watch, asset: int, peak: Peak | None, rule: AlertRule) -> Pha
 
 
 def _go_on(
-    watch: _Watch, episode: Episode, peak: Peak | None, now: int, rule: AlertRule
+    watch: Watch, episode: Episode, peak: Peak | None, now: int, rule: AlertRule
 ) -> Phase | None:
     """Take one more frame into an open episode."""
     episode.last_us = now
@@ -167,7 +168,7 @@ def _peak(batch: Batch, scores: Scores, frame: int, readings: slice, card: Model
         time_us=int(batch.time_us[frame]),
         surprise=float(scores.surprise[frame]),
         score=float(scores.frame[frame]),
-        card=card,
+        model=ModelRef(card.id, card.version),
         streams=tuple(batch.stream[readings].tolist()),
         values=tuple(batch.value[readings].tolist()),
         scores=tuple(scores.reading[readings].tolist()),

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "GatewayError", "ModelFailedError", "ModelRefusedError"]
+__all__ = [
+    "ConfigError",
+    "GatewayError",
+    "ModelFailedError",
+    "ModelRefusedError",
+    "SetBackError",
+    "StorageBusyError",
+    "StorageError",
+    "StorageFullError",
+]
 
 
 class GatewayError(Exception):
@@ -11,6 +20,22 @@ class GatewayError(Exception):
 
 class ConfigError(GatewayError):
     """The configuration cannot be used; names the file, the line and the key."""
+
+
+class StorageError(GatewayError):
+    """What is on the disk is not what was written there; says what was expected and what came."""
+
+
+class StorageBusyError(StorageError):
+    """Another process has the file."""
+
+
+class SetBackError(StorageError):
+    """The storage is older than what the cloud has of it."""
+
+
+class StorageFullError(GatewayError):
+    """The disk takes nothing more at present."""
 
 
 class ModelRefusedError(GatewayError):

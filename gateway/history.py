@@ -59,6 +59,21 @@ class History:
         self.times_us = grown(self.times_us, directory.asset_count)
         self.frames = grown(self.frames, directory.asset_count)
 
+    def relaid(self, rows: int) -> History:
+        """Return a ring of another length that holds the newest frames of this one."""
+        other = History(rows)
+        length = other.length
+        assets, streams = len(self.frames), len(self.born)
+        other.values = np.zeros((streams, length), np.float32)
+        other.observed = np.zeros((streams, length), np.uint8)
+        other.times_us = np.zeros((assets, length), np.int64)
+        other.frames, other.born = self.frames.copy(), self.born.copy()
+        for asset in range(assets):
+            last = int(self.frames[asset])
+            kept = np.arange(max(0, last - min(length, self.length)), last)
+            other.times_us[asset, kept % length] = self.times_us[asset, kept % self.length]
+        return other
+
     def append(self, batch: Batch, order: Order, directory: Directory) -> NDArray[np.int64]:
         """Append frames (at most STEP_FRAMES an asset); return each frame's number, [F]."""
         number = self.frames[batch.asset] + order.rank

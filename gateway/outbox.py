@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, TypeAlias
 
-__all__ = ["Entry", "Kind", "Outbox"]
+__all__ = ["LANES", "LANE_OF", "Entry", "Kind", "LaneName", "Outbox"]
 
-Kind: TypeAlias = Literal["alerts", "state", "status", "summaries", "excerpts"]
+Kind: TypeAlias = Literal[
+    "alerts", "gaps", "state", "status", "summaries", "excerpts", "confirm", "confirmed"
+]
+LaneName: TypeAlias = Literal["urgent", "bulk"]
+LANES: tuple[LaneName, ...] = ("urgent", "bulk")
+LANE_OF: Mapping[Kind, LaneName] = MappingProxyType(
+    {"alerts": "urgent", "gaps": "urgent", "summaries": "bulk", "excerpts": "bulk"}
+)
+"""The lane of each kind that is kept until the cloud confirms it."""
 OVERHEAD_BYTES = 200
 
 
@@ -20,6 +30,12 @@ class Entry:
     topic: str
     payload: bytes
     retain: bool = False
+    epoch: str = ""
+    """Epoch of its lane; empty = not kept until it is confirmed."""
+    seq: int = 0
+    """Sequence number in its lane."""
+    readings: int = 0
+    """Readings that its summaries count."""
 
     @property
     def size_bytes(self) -> int:

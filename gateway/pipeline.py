@@ -102,16 +102,21 @@ class Pipeline:
         self.fleet = Fleet([bundled])
         self.history = History(settings.most_rows)
         self.episodes = Episodes([bundled.card])
-        self._clocks = Clocks()
-        self._periods = Periods(
+        self.clocks = Clocks()
+        self.periods = Periods(
             int(settings.period_s * 1e6), settings.least_rows, settings.most_rows
         )
-        self._block = BlockDraft(gateway, settings.block_summaries)
-        self._excerpts = Excerpts(settings.excerpts)
+        self.block = BlockDraft(gateway, settings.block_summaries)
+        self.excerpts = Excerpts(settings.excerpts)
 
-    def install(self, scorers: list[Scorer]) -> None:
-        """Put these models into service, slot 0 first; history, periods and alerts go on."""
-        warm = self.fleet.readings if scorers[0] is self.fleet.scorers[0] else None
+    def install(self, scorers: list[Scorer], *, readings: NDArray[np.int64] | None = None) -> None:
+        """Put these models into service, slot 0 first; history, periods and alerts go on.
+
+        Slot 0 warms up anew where it is another model than before, unless `readings` [streams] say
+        how many it has scored already.
+        """
+        same = scorers[0] is self.fleet.scorers[0]
+        warm = self.fleet.readings if same and readings is None else readings
         self.fleet = Fleet(scorers) if warm is None else Fleet(scorers, readings=warm)
         self.episodes.cards = [scorer.card for scorer in scorers]
         self._hold()
@@ -121,7 +126,7 @@ class Pipeline:
         """Take in frames in order of arrival."""
         effects = Effects()
         self._hold()
-        checked = preprocess(self._clocks, batch, order_of(batch.asset))
+        checked = preprocess(self.clocks, batch, order_of(batch.asset))
         self._remark(checked, effects)
         for part in _segments(checked.batch, checked.backward, self.history):
             self._segment(part, effects)
@@ -142,7 +147,7 @@ class Pipeline:
 
     def flush_some(self, effects: Effects) -> bool:
         """Do a part of `flush` into `effects`; return whether more is left."""
-        some = self._periods.flush(self.history.frames, most=FLUSH_ASSETS)
+        some = self.periods.flush(self.history.frames, most=FLUSH_ASSETS)
         for closed in some:
             self._summarise(closed, effects)
         if not some:
@@ -159,10 +164,10 @@ class Pipeline:
         scores = self._score(part, number, effects)
         changes = self.episodes.step(batch, scores, self.directory.asset_count)
         self._tell(changes, effects)
-        for closed in self._periods.step(batch, number, part.backward, self.directory.phase):
+        for closed in self.periods.step(batch, number, part.backward, self.directory.phase):
             self._summarise(closed, effects)
         source = (self.gateway, self.directory, self.history)
-        effects.excerpts += self._excerpts.step(batch, number, changes, source)
+        effects.excerpts += self.excerpts.step(batch, number, changes, source)
         effects.scored.append(Scored(batch, scores, self.fleet.scorers))
 
     def _score(self, part: _Segment, number: NDArray[np.int64], effects: Effects) -> Scores:
@@ -179,7 +184,7 @@ class Pipeline:
                 self.install([fallback, *(one for one in others if one.name != error.name)])
 
     def _hold(self) -> None:
-        self._clocks.hold(self.directory.asset_count)
+        self.clocks.hold(self.directory.asset_count)
         self.history.hold(self.directory)
         self.fleet.hold(self.directory)
 
@@ -208,12 +213,12 @@ class Pipeline:
         rows = self.history.rows_of(closed.asset, streams, closed.first, closed.last)
         nulls = self.history.nulls_of(streams, closed.first, closed.last)
         columns, summaries = summarise(*rows, nulls)
-        self._block.add(closed.asset, columns, summaries, self.directory)
-        if self._block.count >= self._block.full:
+        self.block.add(closed.asset, columns, summaries, self.directory)
+        if self.block.count >= self.block.full:
             self._emit(effects)
 
     def _emit(self, effects: Effects) -> None:
-        block = self._block.take()
+        block = self.block.take()
         if block:
             effects.summaries.append(block)
 

@@ -6,26 +6,44 @@ import asyncio
 import contextlib
 import gc
 import logging
-import secrets
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from gateway.committer import Committer, Group
 from gateway.config import BrokerSection, Config, read_password
 from gateway.decode.rules import filters_to_subscribe
-from gateway.edge import Edge
+from gateway.drain import Drain
+from gateway.durable.ballast import Ballast
+from gateway.durable.cursor import Cursor
+from gateway.durable.database import Database, Kept, Removed
+from gateway.durable.gaps import Gap
+from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
+from gateway.edge import Edge, lane_epoch
+from gateway.errors import SetBackError, StorageError
 from gateway.footprint import resident_mb
 from gateway.lane import Lane
 from gateway.models.receiver import Receiver
 from gateway.models.shelf import open_shelf_blocking
-from gateway.outbox import Entry, Outbox
+from gateway.outbox import LANES, Entry, Outbox
+from gateway.pending import Pending
+from gateway.retention import Retention
 from gateway.subscription import subscribe_until_granted
-from wire.codec import encode_json
-from wire.messages import GatewayStatus
-from wire.mqtt import Connected, ConnectionState, Endpoint, Session, Will
+from wire.codec import decode_json, encode_json
+from wire.errors import MessageError, WireError
+from wire.messages import ConfirmRequest, GatewayStatus, StoredMessage
+from wire.mqtt import (
+    Cause,
+    Connected,
+    ConnectionState,
+    Disconnected,
+    Endpoint,
+    Session,
+    Will,
+)
 from wire.version import VERSION
 
 __all__ = ["Service", "run"]
@@ -41,30 +59,50 @@ TICK_S = 1.0
 STATUS_TICKS = 5
 DRAIN_S = 10.0
 GOODBYE_S = 2.0
+MOST_FAULTS = 8
+SITE_BYTES = 1_000_000
 
 
 async def run(config: Config, *, folder: Path) -> None:
-    """Run until SIGTERM or SIGINT; model paths are relative to `folder`.
+    """Run until SIGTERM or SIGINT; paths of models and storage are relative to `folder`.
 
-    Starts without a broker and goes on when one goes away. Raises ConfigError.
+    Starts without a broker and goes on when one goes away. Raises ConfigError, and StorageError
+    when the storage turns out to be damaged: another start mends it.
     """
     models = folder / config.models.directory
     # Nothing else runs yet, and a thread would cost a memory arena.
     shelf = open_shelf_blocking(models, most_rows=config.summaries.most_rows)
     for reason in shelf.refused:
         log.warning("model refused: %s", reason)
-    edge = Edge(config, shelf, epoch=secrets.token_hex(4))
-    site = _session(config, config.site, folder, role="site")
+    storage = folder / config.storage.directory
+    recovered = recover(storage, lambda epoch: Edge(config, shelf, epoch=epoch))
+    for fault in recovered.faults:
+        log.error("storage: %s", fault)
+    ballast = Ballast(storage / "ballast", int(config.storage.ballast_mb * 1e6))
+    ballast.take()
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(site.background())
+        stack.callback(recovered.database.close)
+        site = _session(config, config.site, folder, role="site")
         uplink = site
         if config.uplink is not None:
             uplink = _session(config, config.uplink, folder, role="uplink")
-            await stack.enter_async_context(uplink.background())
-        service = Service(config, edge, Links(site, uplink), models)
+        service = Service(config, recovered, Links(site, uplink), models, ballast)
+        stack.callback(service.committer.close)
+        for session in _distinct(service.links):
+            await stack.enter_async_context(session.background())
         gc.collect()
         gc.freeze()
-        await service.run()
+        await _noting_damage(service.run(), storage)
+
+
+async def _noting_damage(running: Coroutine[Any, Any, None], storage: Path) -> None:
+    try:
+        await running
+    except* StorageError as group:
+        error = next(leaves(group))
+        note = SET_BACK if isinstance(error, SetBackError) else ""
+        (storage / SUSPECT).write_text(note, "ascii")
+        raise error from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +114,57 @@ class Links:
 
 
 class Service:
-    """Moves messages between the sessions and the edge."""
+    """Moves messages between sessions and edge; nothing is told before it is on the disk."""
 
-    def __init__(self, config: Config, edge: Edge, links: Links, models: Path) -> None:
+    def __init__(
+        self, config: Config, recovered: Recovered, links: Links, models: Path, ballast: Ballast
+    ) -> None:
         self.config = config
-        self.edge = edge
+        self.edge = recovered.edge
         self.links = links
+        self.faults = recovered.faults[-MOST_FAULTS:]
         limit = int(config.outbox.limit_mb * 1e6)
         self.lanes = [Lane(session, Outbox(limit)) for session in _distinct(links)]
+        self.committer = Committer(
+            self.edge,
+            recovered.database,
+            ballast=ballast,
+            journal_bytes=int(config.storage.journal_mb * 1e6),
+            committed=self._committed,
+        )
+        self.pending = Pending.of(recovered.database)
+        self.drain = Drain(
+            links.uplink,
+            cursors_of(recovered.database, self.edge),
+            topics=self.edge.topics,
+            gateway=self.edge.gateway,
+            load=self._load,
+            lost=self._lose,
+            promise=self._promise,
+            cloud_known=bool(recovered.database.confirmed),
+        )
+        self.retention = Retention(
+            int(config.storage.limit_mb * 1e6),
+            committer=self.committer,
+            drain=self.drain,
+            lose=self._lose,
+        )
         self.receiver = Receiver(
             links.uplink,
-            edge.topics,
-            edge.shelf,
+            self.edge.topics,
+            self.edge.shelf,
             folder=models,
             most_rows=config.summaries.most_rows,
             changed=self._models_changed,
         )
+        links.site.on_state = self._site_changed
         self._started = time.monotonic()
         self._last_input = time.monotonic()
         self._last_status = time.monotonic()
         self._flushed = True
         self._stop = asyncio.Event()
+        self._stored_base = self.edge.ledger.summarised - self.edge.ledger.dropped
+        self._stored_base -= self.pending.readings
 
     async def run(self) -> None:
         """Serve until told to stop; then let everything go up, say goodbye and return."""
@@ -104,7 +172,12 @@ class Service:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
         async with asyncio.TaskGroup() as group:
-            lanes = [group.create_task(lane.run(), name="lane") for lane in self.lanes]
+            going = [
+                *(group.create_task(lane.run(), name="lane") for lane in self.lanes),
+                group.create_task(self.committer.run(), name="commit"),
+                group.create_task(self.drain.run(), name="drain"),
+            ]
+            await self._resend_to_site()
             jobs = [
                 self._keep_time(),
                 self._subscribe(),
@@ -117,15 +190,15 @@ class Service:
             for task in work:
                 task.cancel()
             await self._leave()
-            for task in lanes:
+            for task in going:
                 task.cancel()
 
     async def _subscribe(self) -> None:
+        topics = self.edge.topics
         filters = filters_to_subscribe(self.config.sources)
-        await subscribe_until_granted(self.links.site, *filters)
+        await subscribe_until_granted(self.links.site, *filters, topics.all_confirms())
         self._send([self._status("online")])
-        commands = self.edge.topics.commands(self.edge.gateway)
-        await subscribe_until_granted(self.links.uplink, commands)
+        await subscribe_until_granted(self.links.uplink, topics.commands(self.edge.gateway))
 
     async def _take_in(self, session: Session) -> None:
         linger_s = LINGER_S
@@ -135,18 +208,50 @@ class Service:
             entries = self.edge.take(inbound.packets, arrival_ms=time.time() * 1000)
             self._last_input, self._flushed = time.monotonic(), False
             if entries:
-                self._send(entries)
-            session.acknowledge(inbound)
+                self.committer.add(entries)
+            self.committer.acknowledge(session, inbound)
             if self.edge.decoder.inbox:
                 self._sort_inbox()
             if self.edge.failed:
                 self._tell_failures()
+            await self.committer.room()
 
     def _sort_inbox(self) -> None:
+        topics = self.edge.topics
         for topic, payload in self.edge.decoder.inbox:
-            if topic.startswith(f"{self.edge.topics.root}/models/"):
+            if topic.startswith(f"{topics.root}/models/"):
                 self.receiver.put(topic, payload)
+            elif topic.startswith(f"{topics.root}/confirm/"):
+                self._answer_source(topic, payload)
+            elif topic == topics.gateway(self.edge.gateway, "cmd", "stored"):
+                self._take_answer(topic, payload)
         self.edge.decoder.inbox.clear()
+
+    def _answer_source(self, topic: str, payload: bytes) -> None:
+        """Tell a source what is stored, after the commit that holds what came before it asked."""
+        try:
+            request = decode_json(payload, ConfirmRequest)
+            if topic != self.edge.topics.confirm(request.sender):
+                raise MessageError("wrong_source", f"expected it as in {topic}")
+        except WireError as error:
+            reason = error.reason if isinstance(error, MessageError) else "topic"
+            self.edge.ledger.reject(reason, str(error), topic)
+            return
+        answer, gaps = self.edge.confirm(request)
+        self.committer.add(gaps, told=[answer])
+
+    def _take_answer(self, topic: str, payload: bytes) -> None:
+        try:
+            message = decode_json(payload, StoredMessage)
+        except MessageError as error:
+            self.edge.ledger.reject(error.reason, error.detail, topic)
+            return
+        if message.gateway != self.edge.gateway:
+            return
+        if (seq := self.drain.take_answer(message)) is not None:
+            self.committer.change().confirmed[message.epoch] = seq
+        if self.drain.set_back:
+            raise SetBackError(self.drain.set_back)
 
     def _tell_failures(self) -> None:
         for error in self.edge.failed:
@@ -159,48 +264,105 @@ class Service:
         while True:
             await asyncio.sleep(TICK_S)
             ticks += 1
-            self._send(self.edge.tick())
+            if entries := self.edge.tick():
+                self.committer.add(entries)
             idle = time.monotonic() - self._last_input
             if not self._flushed and idle > self.config.summaries.idle_s:
                 self._flushed = True
                 await self._flush()
             paused = idle > TICK_S and self._last_input > self._last_status
+            if ticks % STATUS_TICKS == 0:
+                await self.retention.enforce()
+                self.pending.note_rate()
             if paused or ticks % STATUS_TICKS == 0:
                 self._send([self._status("online")])
 
     async def _flush(self) -> None:
         for entries in self.edge.flush():
-            self._send(entries)
+            self.committer.add(entries)
             await asyncio.sleep(0)
 
     async def _leave(self) -> None:
         """Send everything up, then say goodbye; the last word is about what has arrived."""
         await self._flush()
-        await self._drain(DRAIN_S)
-        self._send([self._status("offline")])
-        await self._drain(GOODBYE_S)
-
-    async def _drain(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(DRAIN_S):
+                await self.committer.settled()
+                await self.drain.drained()
+                await self.committer.settled()
+                for lane in self.lanes:
+                    await lane.drained()
+        self._send([self._status("offline")])
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(GOODBYE_S):
                 for lane in self.lanes:
                     await lane.drained()
 
+    def _committed(self, group: Group, removed: Removed) -> None:
+        """Publish what is on the disk now."""
+        self.pending.add(group.kept)
+        self.pending.remove(removed)
+        self.edge.ledger.stored = self._stored_base + self.pending.confirmed
+        self.drain.offer(group.kept)
+        if self.links.site is not self.links.uplink:
+            self.lanes[0].extend(entry for entry in group.kept if entry.kind == "alerts")
+        self._send(group.told)
+
+    def _lose(self, gap: Gap) -> None:
+        """Report messages of our own as lost, and forget them with the same commit."""
+        commit = self.committer.change()
+        numbers = range(gap.first, gap.last + 1)
+        commit.dropped += [(gap.lost_epoch, seq) for seq in numbers]
+        self.committer.add([self.edge.report_gap(gap)])
+
+    async def _load(self, epoch: str, after: int, most_bytes: int) -> list[Kept]:
+        database = self.committer.database
+        return await self.committer.in_writer(
+            lambda: database.entries(epoch, after=after, most_bytes=most_bytes)
+        )
+
+    async def _promise(self, epoch: str, seq: int) -> None:
+        self.committer.change().meta[promise_key(epoch)] = str(seq)
+        await self.committer.settled()
+
+    async def _resend_to_site(self) -> None:
+        """Publish alerts that wait for the cloud to the site again: it may not have had them."""
+        if self.links.site is self.links.uplink:
+            return
+        epoch = lane_epoch(self.edge.epoch, "urgent")
+        kept = await self._load(epoch, 0, SITE_BYTES)
+        self.lanes[0].extend(one.entry for one in kept if one.sound and one.entry.kind == "alerts")
+
+    def _site_changed(self, state: ConnectionState) -> None:
+        _tell("site", state)
+        if isinstance(state, Connected):
+            if not state.session_present:
+                self.edge.deliveries.forget()
+            self._send(self.edge.states.values())
+        elif isinstance(state, Disconnected) and state.ending.cause is Cause.TAKEN_OVER:
+            self._fault("another client has this gateway's id: give each gateway an id of its own")
+
+    def _fault(self, text: str) -> None:
+        if text not in self.faults:
+            self.faults = [*self.faults, text][-MOST_FAULTS:]
+
     def _send(self, entries: Iterable[Entry]) -> None:
-        """Alerts and presence to every broker, bulk to the cloud's only."""
-        entries = list(entries)
-        self.lanes[-1].extend(entries)
-        for lane in self.lanes[:-1]:
-            lane.extend(entry for entry in entries if entry.kind not in {"summaries", "excerpts"})
+        """Publish what is not kept: presence and states everywhere, answers where they are due."""
+        for entry in entries:
+            targets = self.lanes[:1] if entry.kind == "confirmed" else self.lanes
+            for lane in targets:
+                lane.extend([entry])
 
     def _models_changed(self) -> None:
         self.edge.install()
         self._send([self._status("online")])
 
     def _status(self, presence: Literal["online", "offline"]) -> Entry:
-        edge, lane = self.edge, self.lanes[-1]
+        edge = self.edge
         self._last_status = time.monotonic()
         directory = edge.pipeline.directory
+        database = self.committer.database
+        used = self.retention.used_bytes
         status = GatewayStatus(
             gateway=edge.gateway,
             presence=presence,
@@ -216,17 +378,57 @@ class Service:
             last_rejection=edge.ledger.last_rejection,
             models=edge.model_status(),
             refused_models=tuple(edge.shelf.refused),
+            ledger=edge.ledger.summary(pending=self.pending.readings),
+            gaps=dict(sorted(edge.ledger.lost.items())),
             outbox={
-                "count": lane.outbox.pending,
-                "bytes": lane.outbox.size_bytes,
-                "dropped": lane.outbox.dropped,
-                "refused": lane.refused,
+                "count": self.pending.count,
+                "bytes": self.pending.size_bytes,
+                "readings": self.pending.readings,
+                "refused": self.drain.refused + sum(lane.refused for lane in self.lanes),
             },
-            bytes_up=dict(lane.outbox.sent_bytes),
+            pending_age_s=self.pending.age_s(time.time()),
+            room_h=self.pending.room_h(self.retention.limit_bytes - used),
+            storage={
+                "used": used,
+                "limit": self.retention.limit_bytes,
+                "journal": database.journal_bytes,
+                "full": int(self.committer.full),
+            },
+            faults=tuple(self.faults),
+            bytes_up=dict(self.drain.sent_bytes + self.lanes[-1].outbox.sent_bytes),
             rss_mb=round(resident_mb(), 1),
         )
         topic = edge.topics.gateway(edge.gateway, "status")
         return Entry("status", topic, encode_json(status), retain=True)
+
+
+def cursors_of(database: Database, edge: Edge) -> list[Cursor]:
+    """Return where each lane stands: those of former epochs first, the present ones always."""
+    confirmed = database.confirmed
+    lanes = {epoch: (first, last) for epoch, first, last, *_ in database.lanes()}
+    for lane in LANES:
+        epoch = lane_epoch(edge.epoch, lane)
+        lanes.setdefault(epoch, (edge.lanes[lane] + 1, edge.lanes[lane]))
+    cursors = []
+    for epoch, (_, last) in lanes.items():
+        begin = confirmed.get(epoch, 0)
+        promised = int(database.meta.get(promise_key(epoch), "0"))
+        cursors.append(Cursor(epoch, begin, begin, max(last, begin), promised))
+    return cursors
+
+
+def promise_key(epoch: str) -> str:
+    """Key of the note up to where a lane may have been sent."""
+    return f"sent:{epoch}"
+
+
+def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """Yield the errors of a group and of the groups in it."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from leaves(error)
+        else:
+            yield error
 
 
 def _distinct(links: Links) -> list[Session]:

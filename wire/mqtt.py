@@ -100,7 +100,8 @@ class Session:
         on_state: Callable[[ConnectionState], None] | None = None,
     ) -> None:
         self._endpoint = endpoint
-        self._on_state = on_state
+        self.on_state = on_state
+        """Told of each change of the connection."""
         self._backoff = Backoff(random or randomness.Random())  # noqa: S311 - jitter, no secret
         self._takeovers = TakeoverWatch()
         self._core = SessionCore(
@@ -148,6 +149,17 @@ class Session:
     def counters(self) -> SessionCounters:
         """A frozen snapshot of what was done so far."""
         return self._core.counters
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether the broker can be seen to wait for acknowledgements before it sends more."""
+        arrivals = self._core.arrivals
+        return arrivals.stall.stalled(arrivals.owed)
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection that the broker has accepted."""
+        return self._up.is_set() and not self._closed
 
     async def subscribe(self, *filters: str, qos: int = 1) -> None:
         """Subscribe; remembered, and renewed whenever the broker lost the session.
@@ -317,8 +329,8 @@ class Session:
         await link.answered
 
     def _report(self, state: ConnectionState) -> None:
-        if self._on_state is not None:
-            self._on_state(state)
+        if self.on_state is not None:
+            self.on_state(state)
 
     def _perform_events(self) -> None:
         if self._core.has_events:

@@ -12,6 +12,7 @@ from gateway.batch import Batch, Draft
 from gateway.decode.generic import JsonRoute
 from gateway.decode.own import OwnRoute
 from gateway.decode.rules import SourceRule, template_pattern, topic_matches
+from gateway.decode.sources import Sources
 from gateway.directory import Directory
 from gateway.ledger import Ledger
 from wire.errors import MessageError, WireError
@@ -75,6 +76,7 @@ class Decoder:
     control: tuple[str, ...] = ()
     """Topic prefixes whose messages go to `inbox`, undecoded."""
     inbox: list[tuple[str, bytes]] = field(default_factory=list)
+    sources: Sources = field(default_factory=Sources)
     quarantine: deque[Quarantined] = field(default_factory=lambda: deque(maxlen=QUARANTINE_LENGTH))
     _routes: dict[str, Route] = field(default_factory=dict)
 
@@ -117,7 +119,7 @@ class Decoder:
             check_name(named_asset, what="source")
         asset = self.directory.asset(_asset_name(named_asset))
         if rule.format == "vedette":
-            return OwnRoute(asset, self.directory, self.ledger)
+            return OwnRoute(asset, self.directory, self.ledger, self.sources.mark(asset))
         return JsonRoute(rule, asset, names.get("channel", ""), self.directory)
 
     def _reject(self, message: Message, error: WireError) -> None:

@@ -56,6 +56,7 @@ class JsonRoute:
         draft.asset.append(self.asset)
         draft.time_ms.append(time_ms)
         draft.width.append(len(readings))
+        draft.seq.append(0)
         draft.stream += [streams[name] for name in readings]
         draft.value += readings.values()
 

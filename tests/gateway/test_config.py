@@ -50,7 +50,7 @@ def test_the_sample_has_every_key_with_a_comment() -> None:
     config = Config()
     wanted = {
         name: {field.name for field in msgspec.structs.fields(type(getattr(config, name)))}
-        for name in ("gateway", "site", "models", "summaries", "excerpts", "outbox")
+        for name in ("gateway", "site", "models", "summaries", "excerpts", "outbox", "storage")
     }
     wanted["uplink"] = wanted["site"]
     wanted["source"] = {field.name for field in msgspec.structs.fields(SourceRule)} - {"field"}

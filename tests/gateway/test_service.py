@@ -59,6 +59,7 @@ async def test_the_status_tells_what_came_and_what_became_of_it(
                 "out_of_range": 1,
                 "backward": 0,
                 "skipped": 0,
+                "early": 0,
             }
             assert status.rejected == {"not_json": 1, "out_of_range": 1}
             assert "expected a value within" in status.last_rejection
@@ -72,7 +73,7 @@ async def test_the_status_tells_what_came_and_what_became_of_it(
             assert last.readings == status.readings
             (block,) = [decode_summaries(one) for one in heard.on("summaries")]
             assert block.rows.count.sum() == 5
-            assert block.epoch == first.epoch
+            assert block.epoch == f"{first.epoch}-bulk"
 
 
 async def test_a_killed_gateway_is_seen_offline_by_its_will(

@@ -1,0 +1,264 @@
+"""Sends the outbox up: what is new at once, a backlog in order, again what was lost on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from gateway.durable.cursor import Answer, Cursor
+from gateway.durable.database import Kept
+from gateway.durable.gaps import Gap
+from gateway.outbox import Entry
+from wire.codec import encode_json
+from wire.messages import ConfirmRequest, StoredMessage
+from wire.mqtt import MqttError, PacketTooLargeError, Session, SessionClosedError
+from wire.topics import Topics
+
+__all__ = ["Drain", "Load"]
+
+log = logging.getLogger("vedette.gateway")
+
+WINDOWS = {True: 32, False: 8}
+"""Publications on their way: urgent ones, and bulk, which must not keep an alert waiting."""
+QUEUE_BYTES = 2_000_000
+LOAD_BYTES = 1_000_000
+ASK_S = 1.0
+ASK_CAP_S = 30.0
+REFUSED_S = 30.0
+PROMISED = 256
+
+Load = Callable[[str, int, int], Awaitable[list[Kept]]]
+"""(epoch, after seq, most bytes) to entries of a lane."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    cursor: Cursor
+    queue: deque[Entry] = field(default_factory=deque)
+    """The entries behind `cursor.sent`, as far as they are in memory."""
+    queued_bytes: int = 0
+    flying: int = 0
+
+    def offer(self, entry: Entry) -> None:
+        """Note an entry that is on the disk now; keep it in memory where it is the next one."""
+        cursor = self.cursor
+        upto = self.queue[-1].seq if self.queue else cursor.sent
+        if entry.seq == upto + 1 and self.queued_bytes < QUEUE_BYTES:
+            self.put(entry)
+        cursor.last = max(cursor.last, entry.seq)
+
+    def put(self, entry: Entry) -> None:
+        self.queue.append(entry)
+        self.queued_bytes += entry.size_bytes
+
+    def take(self) -> Entry:
+        entry = self.queue.popleft()
+        self.queued_bytes -= entry.size_bytes
+        self.cursor.sent = max(self.cursor.sent, entry.seq)
+        return entry
+
+    def clear(self) -> None:
+        self.queue.clear()
+        self.queued_bytes = 0
+
+
+class Drain:
+    """Publishes the lanes of the outbox on the uplink and follows what the cloud confirms.
+
+    Urgent lanes go first and never wait for the cloud; bulk waits for its first answer where there
+    has ever been a cloud, so that a storage that was set back is noticed before it does harm.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        cursors: Iterable[Cursor],
+        *,
+        topics: Topics,
+        gateway: str,
+        load: Load,
+        lost: Callable[[Gap], None],
+        promise: Callable[[str, int], Awaitable[None]],
+        cloud_known: bool,
+    ) -> None:
+        self.session = session
+        self.refused = 0
+        self.sent_bytes: Counter[str] = Counter()
+        """Payload bytes that the broker has acknowledged, by kind."""
+        self.cloud_known = cloud_known
+        """Whether a cloud has ever confirmed anything."""
+        self.set_back = ""
+        """How the cloud has more than was ever sent, in words; empty = it has not."""
+        self._topic = topics.gateway(gateway, "confirm")
+        self._gateway = gateway
+        self._load = load
+        self._lost = lost
+        self._promise = promise
+        self._lanes = {cursor.epoch: _Lane(cursor) for cursor in cursors}
+        self._more = asyncio.Event()
+        self._more.set()
+        self._changed = asyncio.Event()
+        self._answered = asyncio.Event()
+
+    def offer(self, entries: Iterable[Entry]) -> None:
+        """Note entries that have just been committed."""
+        for entry in entries:
+            lane = self._lanes.get(entry.epoch)
+            if lane is None:
+                lane = self._lanes[entry.epoch] = _Lane(Cursor(entry.epoch, entry.seq - 1))
+                lane.cursor.sent = lane.cursor.confirmed
+            lane.offer(entry)
+        self._more.set()
+
+    def take_answer(self, message: StoredMessage) -> int | None:
+        """Take in what the cloud has stored; return the seq to forget up to, where that is news."""
+        lane = self._lanes.get(message.epoch)
+        if lane is None:
+            return None
+        self.cloud_known = True
+        before = lane.cursor.confirmed
+        match lane.cursor.take_answer(message.seq, asked=message.asked):
+            case Answer.LOST:
+                lane.clear()
+            case Answer.SET_BACK:
+                self._tell_set_back(lane.cursor, message.seq)
+            case _:
+                self._forget_queued(lane)
+        self._answered.set()
+        self._more.set()
+        self._changed.set()
+        return lane.cursor.confirmed if lane.cursor.confirmed > before else None
+
+    def is_unsent(self, entry: Entry) -> bool:
+        """Whether an entry has never been handed to the broker, so that it may still change."""
+        lane = self._lanes.get(entry.epoch)
+        return lane is not None and entry.seq > lane.cursor.promised
+
+    async def run(self) -> None:
+        """Publish and ask for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._ask_on(), name="confirm")
+            while True:
+                await self._more.wait()
+                self._more.clear()
+                while (lane := self._next_lane()) is not None:
+                    if not lane.queue:
+                        await self._fill(lane)
+                        continue
+                    if lane.queue[0].seq > lane.cursor.promised:
+                        await self._promise_more(lane.cursor)
+                        continue
+                    entry = lane.take()
+                    lane.flying += 1
+                    group.create_task(self._publish(lane, entry), name=f"publish {entry.topic}")
+
+    async def drained(self) -> None:
+        """Wait until all is confirmed; where no cloud has answered, until the broker has it."""
+        while not self._is_drained():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _is_drained(self) -> bool:
+        lanes = self._lanes.values()
+        if self.cloud_known:
+            return not any(lane.cursor.unconfirmed for lane in lanes)
+        return not any(lane.cursor.unsent or lane.flying for lane in lanes)
+
+    def _next_lane(self) -> _Lane | None:
+        lanes = sorted(self._lanes.values(), key=lambda lane: not lane.cursor.is_urgent)
+        return next((lane for lane in lanes if self._may_send(lane)), None)
+
+    def _may_send(self, lane: _Lane) -> bool:
+        cursor = lane.cursor
+        if not cursor.unsent or lane.flying >= WINDOWS[cursor.is_urgent]:
+            return False
+        return cursor.is_urgent or cursor.answered or not self.cloud_known
+
+    async def _promise_more(self, cursor: Cursor) -> None:
+        """Note on the disk that more may have been sent, before it is."""
+        promised = cursor.sent + PROMISED
+        await self._promise(cursor.epoch, promised)
+        cursor.promised = promised
+
+    async def _fill(self, lane: _Lane) -> None:
+        """Load the next entries; what is damaged or gone is reported as lost."""
+        cursor = lane.cursor
+        after = cursor.sent
+        for kept in await self._load(cursor.epoch, after, LOAD_BYTES):
+            if cursor.sent != after or (lane.queue and kept.entry.seq <= lane.queue[-1].seq):
+                return  # an answer has moved it meanwhile
+            if kept.sound:
+                lane.put(kept.entry)
+            else:
+                seq = kept.entry.seq
+                self._lost(Gap("corrupt", cursor.epoch, seq, seq, kind=kept.entry.kind))
+        if not lane.queue:
+            cursor.sent = cursor.last  # what is left has been dropped, and reported by who did
+
+    async def _publish(self, lane: _Lane, entry: Entry) -> None:
+        try:
+            await self.session.publish(entry.topic, entry.payload)
+        except SessionClosedError:
+            return
+        except PacketTooLargeError as error:
+            self._refuse(entry, error)
+            number, counted = entry.seq, (entry.readings,)
+            kind = entry.kind
+            self._lost(Gap("too_large", entry.epoch, number, number, kind=kind, readings=counted))
+        except MqttError as error:
+            self._refuse(entry, error)
+            await asyncio.sleep(REFUSED_S)
+        else:
+            self.sent_bytes[entry.kind] += len(entry.payload)
+        finally:
+            lane.flying -= 1
+            self._more.set()
+            self._changed.set()
+
+    def _refuse(self, entry: Entry, error: MqttError) -> None:
+        self.refused += 1
+        level = logging.DEBUG if self.refused > 1 else logging.WARNING
+        log.log(level, "publish refused, and counted from now on: %s %s", entry.topic, error)
+
+    async def _ask_on(self) -> None:
+        pause_s = ASK_S
+        while True:
+            self._answered.clear()
+            for lane in list(self._lanes.values()):
+                if lane.cursor.unconfirmed:
+                    await self._ask(lane.cursor)
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._answered.wait()
+                await asyncio.sleep(ASK_S)
+                pause_s = ASK_S
+            except TimeoutError:
+                pause_s = min(2 * pause_s, ASK_CAP_S)
+
+    async def _ask(self, cursor: Cursor) -> None:
+        request = ConfirmRequest(
+            sender=self._gateway,
+            epoch=cursor.epoch,
+            first=cursor.confirmed + 1,
+            last=cursor.sent,
+        )
+        try:
+            await self.session.publish(self._topic, encode_json(request))
+        except SessionClosedError:
+            return
+        except MqttError as error:
+            log.debug("not asked: %s", error)
+
+    def _forget_queued(self, lane: _Lane) -> None:
+        while lane.queue and lane.queue[0].seq <= lane.cursor.confirmed:
+            entry = lane.queue.popleft()
+            lane.queued_bytes -= entry.size_bytes
+
+    def _tell_set_back(self, cursor: Cursor, seq: int) -> None:
+        self.set_back = (
+            f"{cursor.epoch}: expected the cloud to hold at most {cursor.last}, got {seq}: "
+            "this gateway's storage was set back"
+        )

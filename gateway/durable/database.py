@@ -1,0 +1,489 @@
+"""The gateway's one database file. Everything here blocks: one thread calls it, and no other.
+
+SQLite in WAL mode with synchronous=FULL: a commit that returned survives a power cut. One
+connection has the file alone: no shared memory is needed, and a second gateway is refused.
+"""
+
+from __future__ import annotations
+
+import operator
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from gateway.durable.edgestate import EdgeState, JournalDraft
+from gateway.durable.head import Head, HeadFile
+from gateway.durable.journal import encode_row
+from gateway.durable.snapshot import encode_state
+from gateway.errors import StorageBusyError, StorageError, StorageFullError
+from gateway.outbox import Entry
+
+__all__ = ["Commit", "Database", "Kept", "Removed", "StoredRow", "checksum", "connect"]
+
+SCHEMA_VERSION = "1"
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS journal (n INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS snapshot (n INTEGER PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+    id INTEGER PRIMARY KEY, epoch TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL,
+    topic TEXT NOT NULL, payload BLOB NOT NULL, readings INTEGER NOT NULL,
+    made_ms INTEGER NOT NULL, crc INTEGER NOT NULL, UNIQUE (epoch, seq));
+CREATE TABLE IF NOT EXISTS confirmed (
+    epoch TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
+"""
+PRAGMAS = (
+    "page_size=4096",
+    "auto_vacuum=INCREMENTAL",
+    "locking_mode=EXCLUSIVE",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "cache_size=-1024",
+    "wal_autocheckpoint=1000",
+    "journal_size_limit=8388608",
+    "temp_store=MEMORY",
+)
+SNAPSHOTS_KEPT = 2
+PRUNE_ROWS = 256
+FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+SELECT_KEPT = "SELECT epoch, seq, kind, topic, payload, readings, made_ms, crc FROM outbox "
+WEIGH = (
+    "SELECT count(*), coalesce(sum(length(payload)), 0), coalesce(sum(readings), 0) "
+    "FROM outbox WHERE epoch = ? AND seq "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An entry of the outbox as it was stored."""
+
+    entry: Entry
+    made_ms: int
+    """Wall clock, milliseconds since 1970-01-01 UTC."""
+    sound: bool
+    """Whether its bytes are what was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A row of the journal, still packed."""
+
+    number: int
+    data: bytes
+
+
+class Weight(NamedTuple):
+    """What entries of the outbox come to."""
+
+    entries: int = 0
+    size_bytes: int = 0
+    readings: int = 0
+
+    @classmethod
+    def total(cls, parts: Iterable[Weight]) -> Weight:
+        """Add weights up."""
+        return cls(*map(sum, zip(*parts, cls(), strict=True)))
+
+
+NOTHING = Weight()
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What a commit took out of the outbox."""
+
+    stored: Weight = NOTHING
+    """What the cloud has."""
+    dropped: Weight = NOTHING
+    """What gap records account for, less what others took over from it."""
+    oldest_ms: int | None = None
+    """When the oldest entry that is left was made; None where none is."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """What one transaction holds."""
+
+    draft: JournalDraft | None = None
+    entries: list[Entry] = field(default_factory=list)
+    """Entries to keep until they are confirmed."""
+    confirmed: dict[str, int] = field(default_factory=dict)
+    """Epoch of a lane to the seq up to which the cloud has stored it."""
+    dropped: list[tuple[str, int]] = field(default_factory=list)
+    """(epoch, seq) of entries that a gap record of this commit accounts for."""
+    replaced: list[Entry] = field(default_factory=list)
+    """Entries whose payload takes the place of the one stored under their number."""
+    state: EdgeState | None = None
+    """Checkpoint after the draft."""
+    meta: dict[str, str] = field(default_factory=dict)
+    """Notes to keep."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to write."""
+        events = self.draft is not None and not self.draft.is_empty
+        changes = self.entries or self.confirmed or self.dropped or self.replaced
+        return not (events or changes or self.state or self.meta)
+
+
+class Database:
+    """An open database file. Raises StorageError when it is damaged, StorageFullError when full."""
+
+    def __init__(self, path: Path, *, epoch: str) -> None:
+        """Open or make the file; `epoch` is for a new one. Its name stands in every error."""
+        self.path = path
+        self._row_bytes = 0
+        self._connection = connect(path)
+        self._head = HeadFile(path.with_suffix(".head"))
+        try:
+            self._prepare(epoch)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, epoch: str) -> None:
+        with errors_of(self.path):
+            self._connection.executescript(SCHEMA)
+            insert = "INSERT OR IGNORE INTO meta VALUES (?, ?, ?)"
+            for note in (("schema", SCHEMA_VERSION), ("epoch", epoch)):
+                self._connection.execute(insert, with_crc(note))
+            self.meta: dict[str, str] = dict(self._checked("SELECT * FROM meta"))
+            self.confirmed: dict[str, int] = dict(self._checked("SELECT * FROM confirmed"))
+            self.last_row = self._number("SELECT max(n) FROM journal") or int(
+                self.meta.get("last_row", "0")
+            )
+            self.journal_bytes = self._number("SELECT sum(length(data)) FROM journal")
+        if self.meta["schema"] != SCHEMA_VERSION:
+            found = self.meta["schema"]
+            raise StorageError(
+                f"{self.path}: expected schema {SCHEMA_VERSION}, got {found}; "
+                "move the file away or run the version that made it"
+            )
+
+    def _checked(self, query: str) -> list[tuple[Any, Any]]:
+        rows = self._connection.execute(query).fetchall()
+        for row in rows:
+            if with_crc(row[:2]) != row:
+                raise StorageError(f"{self.path}: expected what was written, got {row!r}")
+        return [row[:2] for row in rows]
+
+    @property
+    def epoch(self) -> str:
+        """Made together with the file."""
+        return self.meta["epoch"]
+
+    def put_back(self, rows: Mapping[str, Iterable[tuple[Any, ...]]]) -> None:
+        """Insert rows of tables as they were, but none over what is there: for a salvage."""
+        with errors_of(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            for table, values in rows.items():
+                for row in values:
+                    marks = ", ".join("?" * len(row))
+                    self._connection.execute(
+                        f"INSERT OR REPLACE INTO {table} VALUES ({marks})",  # noqa: S608 - our own names
+                        row,
+                    )
+            self._connection.execute("COMMIT")
+
+    @property
+    def used_bytes(self) -> int:
+        """Bytes of the file that hold something."""
+        pages = self._number("PRAGMA page_count") - self._number("PRAGMA freelist_count")
+        return pages * self._number("PRAGMA page_size")
+
+    def read_head(self) -> Head | None:
+        """Return what the second witness says."""
+        return self._head.read()
+
+    def check(self) -> None:
+        """Raise StorageError where the structure of the file is damaged; reads all of it."""
+        with errors_of(self.path):
+            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise StorageError(f"{self.path}: expected a sound database, got: {found}")
+
+    def commit(self, commit: Commit) -> Removed:
+        """Write everything in one transaction; when this returns it is on the disk.
+
+        On an error nothing of it is. Returns what the cloud's confirmations took out.
+        """
+        connection = self._connection
+        row = self.last_row
+        with errors_of(self.path):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                if commit.draft is not None and not commit.draft.is_empty:
+                    row += 1
+                    self._insert_row(row, commit.draft)
+                self._insert_entries(commit)
+                removed = self._change_entries(commit)
+                self._note(commit.meta)
+                if commit.state is not None:
+                    self._insert_snapshot(row, commit.state)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        if row > self.last_row:
+            self.journal_bytes += self._row_bytes
+        self.last_row = row
+        self.confirmed |= commit.confirmed
+        self.meta |= commit.meta
+        self._witness(commit)
+        return removed
+
+    def entries(self, epoch: str, *, after: int, most_bytes: int) -> list[Kept]:
+        """Return entries of a lane behind a seq, in order: one or more, about so many bytes.
+
+        Of one whose bytes are damaged only the number is right, and `sound` is false.
+        """
+        found: list[Kept] = []
+        size = 0
+        query = SELECT_KEPT + "WHERE epoch = ? AND seq > ? ORDER BY seq"
+        with errors_of(self.path):
+            for values in self._connection.execute(query, (epoch, after)):
+                found.append(kept_of(values))
+                size += found[-1].entry.size_bytes
+                if size >= most_bytes:
+                    break
+        return found
+
+    def lanes(self) -> list[tuple[str, int, int, int, int, int]]:
+        """Return (epoch, first seq, last seq, count, bytes, readings) of each lane that waits.
+
+        In the order in which they were begun.
+        """
+        query = (
+            "SELECT epoch, min(seq), max(seq), count(*), sum(length(payload)), sum(readings) "
+            "FROM outbox GROUP BY epoch ORDER BY min(id)"
+        )
+        with errors_of(self.path):
+            return self._connection.execute(query).fetchall()
+
+    def numbers(self, epoch: str, *, first: int) -> list[int]:
+        """Return the sequence numbers of a lane that wait, from `first` on."""
+        with errors_of(self.path):
+            query = "SELECT seq FROM outbox WHERE epoch = ? AND seq >= ? ORDER BY seq"
+            return [seq for (seq,) in self._connection.execute(query, (epoch, first))]
+
+    def oldest_ms(self) -> int | None:
+        """Return when the oldest entry that waits was made; None where none does."""
+        with errors_of(self.path):
+            query = "SELECT made_ms FROM outbox ORDER BY id LIMIT 1"
+            found = self._connection.execute(query).fetchone()
+        return found[0] if found else None
+
+    def oldest(self, kind: str, *, limit: int) -> list[Kept]:
+        """Return the oldest entries of a kind, in order."""
+        with errors_of(self.path):
+            query = SELECT_KEPT + "WHERE kind = ? ORDER BY id LIMIT ?"
+            rows = self._connection.execute(query, (kind, limit)).fetchall()
+        return list(map(kept_of, rows))
+
+    def missing(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return those entries that are neither stored nor confirmed."""
+        with errors_of(self.path):
+            return [
+                entry
+                for entry in entries
+                if entry.seq > self.confirmed.get(entry.epoch, 0) and not self._holds(entry)
+            ]
+
+    def snapshots(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (row of the journal, checkpoint), newest first."""
+        with errors_of(self.path):
+            numbers = self._connection.execute("SELECT n FROM snapshot ORDER BY n DESC").fetchall()
+            for (number,) in numbers:
+                query = "SELECT data FROM snapshot WHERE n = ?"
+                yield number, self._connection.execute(query, (number,)).fetchone()[0]
+
+    def rows(self, *, after: int) -> Iterator[StoredRow]:
+        """Yield the rows of the journal behind a number, in order."""
+        with errors_of(self.path):
+            query = "SELECT n, data FROM journal WHERE n > ? ORDER BY n"
+            for number, data in self._connection.execute(query, (after,)):
+                yield StoredRow(number, data)
+
+    def prune_journal(self, *, most_bytes: int) -> int:
+        """Delete the oldest rows that no checkpoint needs until so many bytes are left.
+
+        Returns the bytes that were deleted.
+        """
+        oldest_needed = self._number("SELECT min(n) FROM snapshot")
+        freed = 0
+        with errors_of(self.path):
+            while self.journal_bytes > most_bytes:
+                query = "SELECT n, length(data) FROM journal WHERE n <= ? ORDER BY n LIMIT ?"
+                some = self._connection.execute(query, (oldest_needed, PRUNE_ROWS)).fetchall()
+                if not some:
+                    break
+                self._connection.execute("DELETE FROM journal WHERE n <= ?", (some[-1][0],))
+                freed += sum(size for _, size in some)
+                self.journal_bytes -= sum(size for _, size in some)
+        return freed
+
+    def give_back(self) -> None:
+        """Return unused pages to the file system and empty the write-ahead log."""
+        with errors_of(self.path):
+            self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log goes into it first."""
+        self._connection.close()
+        self._head.close()
+
+    def _insert_row(self, number: int, draft: JournalDraft) -> None:
+        data = encode_row(draft.row())
+        self._connection.execute("INSERT INTO journal VALUES (?, ?)", (number, data))
+        self._row_bytes = len(data)
+
+    def _insert_entries(self, commit: Commit) -> None:
+        made_ms = commit.draft.time_ms if commit.draft else 0
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO outbox VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [values_of(entry, made_ms) for entry in commit.entries],
+        )
+
+    def _change_entries(self, commit: Commit) -> Removed:
+        grown = self._replace_entries(commit.replaced)
+        removed = self._delete_entries(commit)
+        dropped = Weight(*map(operator.sub, removed.dropped, grown))
+        return Removed(removed.stored, dropped, self.oldest_ms())
+
+    def _delete_entries(self, commit: Commit) -> Removed:
+        stored = [self._weigh("<= ?", *item) for item in commit.confirmed.items()]
+        dropped = [self._weigh("= ?", *item) for item in commit.dropped]
+        delete = "DELETE FROM outbox WHERE epoch = ? AND seq "
+        self._connection.executemany(delete + "= ?", commit.dropped)
+        self._connection.executemany(delete + "<= ?", commit.confirmed.items())
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO confirmed VALUES (?, ?, ?)",
+            map(with_crc, commit.confirmed.items()),
+        )
+        return Removed(Weight.total(stored), Weight.total(dropped))
+
+    def _weigh(self, which: str, epoch: str, seq: int) -> Weight:
+        query = WEIGH + which
+        return Weight(*self._connection.execute(query, (epoch, seq)).fetchone())
+
+    def _replace_entries(self, entries: Iterable[Entry]) -> Weight:
+        """Put other payloads into entries; return by how much they grew."""
+        grown = []
+        for entry in entries:
+            before = self._weigh("= ?", entry.epoch, entry.seq)
+            grown.append(
+                Weight(0, len(entry.payload) - before.size_bytes, entry.readings - before.readings)
+            )
+            self._connection.execute(
+                "UPDATE outbox SET payload = ?, readings = ?, crc = ? WHERE epoch = ? AND seq = ?",
+                (entry.payload, entry.readings, checksum(entry), entry.epoch, entry.seq),
+            )
+        return Weight.total(grown)
+
+    def _note(self, meta: Mapping[str, str]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", map(with_crc, meta.items())
+        )
+
+    def _insert_snapshot(self, row: int, state: EdgeState) -> None:
+        data = encode_state(state)
+        self._connection.execute("INSERT OR REPLACE INTO snapshot VALUES (?, ?)", (row, data))
+        self._connection.execute(
+            "DELETE FROM snapshot WHERE n NOT IN (SELECT n FROM snapshot ORDER BY n DESC LIMIT ?)",
+            (SNAPSHOTS_KEPT,),
+        )
+        self._note({"last_row": str(row)})
+
+    def _holds(self, entry: Entry) -> bool:
+        query = "SELECT 1 FROM outbox WHERE epoch = ? AND seq = ?"
+        return self._connection.execute(query, (entry.epoch, entry.seq)).fetchone() is not None
+
+    def _witness(self, commit: Commit) -> None:
+        if commit.draft is None:
+            return
+        lanes = {str(lane): seq for lane, seq in commit.draft.lanes.items()}
+        ours = {lane: self.confirmed.get(f"{self.epoch}-{lane}", 0) for lane in lanes}
+        self._head.write(Head(self.epoch, self.last_row, lanes, ours))
+
+    def _number(self, query: str) -> int:
+        (value,) = self._connection.execute(query).fetchone()
+        return value or 0
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file exclusively; raise StorageError when it is no database or another has it."""
+    with errors_of(path):
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=0.5
+        )
+        try:
+            for pragma in PRAGMAS:
+                connection.execute(f"PRAGMA {pragma}").fetchall()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+class errors_of:  # noqa: N801 - reads as what it is: a context
+    """A context that turns SQLite's errors into ours, with the file's name."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Translate."""
+        if not isinstance(error, sqlite3.Error):
+            return
+        code = getattr(error, "sqlite_errorcode", 0)
+        if code in FULL_CODES:
+            raise StorageFullError(f"{self._path}: the disk is full: {error}") from error
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise StorageBusyError(
+                f"{self._path}: expected to have the file alone, got: {error}; "
+                "another gateway runs on it: stop that one, or give this one a folder of its own"
+            ) from error
+        raise StorageError(f"{self._path}: expected a sound database, got: {error}") from error
+
+
+def checksum(entry: Entry) -> int:
+    """CRC-32 over everything that an entry says."""
+    head = f"{entry.epoch} {entry.seq} {entry.kind} {entry.topic} {entry.readings} "
+    return zlib.crc32(entry.payload, zlib.crc32(head.encode()))
+
+
+def with_crc(pair: tuple[Any, Any]) -> tuple[Any, Any, int]:
+    """Return a key, its value and a checksum of both."""
+    return (*pair, zlib.crc32(repr(pair).encode()))
+
+
+def values_of(entry: Entry, made_ms: int) -> tuple[Any, ...]:
+    """Return an entry as columns of the outbox, without id."""
+    return (
+        entry.epoch,
+        entry.seq,
+        entry.kind,
+        entry.topic,
+        entry.payload,
+        entry.readings,
+        made_ms,
+        checksum(entry),
+    )
+
+
+def kept_of(values: tuple[Any, ...]) -> Kept:
+    """Undo `values_of`."""
+    epoch, seq, kind, topic, payload, readings, made_ms, crc = values
+    entry = Entry(kind, topic, payload, epoch=epoch, seq=seq, readings=readings)
+    return Kept(entry, made_ms, sound=checksum(entry) == crc)

@@ -1,0 +1,222 @@
+"""From what is on the disk to a gateway that goes on where the last commit left it.
+
+The newest sound checkpoint is loaded and the journal since then run through the same pipeline.
+Damage is put aside, and what is lost by it becomes gap records with exact numbers.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gateway.durable.database import Commit, Database
+from gateway.durable.edgestate import EdgeState
+from gateway.durable.gaps import Gap, gap_of_hole
+from gateway.durable.head import Head
+from gateway.durable.journal import JournalRow, decode_row
+from gateway.durable.salvage import salvage
+from gateway.durable.snapshot import decode_state
+from gateway.edge import Edge, lane_epoch
+from gateway.errors import StorageBusyError, StorageError
+from gateway.outbox import LANES, Entry
+
+__all__ = ["DATABASE", "Recovered", "recover"]
+
+DATABASE = "gateway.sqlite"
+SUSPECT = "gateway.suspect"
+"""Name of the file that says that an error was seen."""
+SET_BACK = "set back"
+"""What stands in it when the cloud has more than this gateway ever sent."""
+EVERYTHING = 1 << 62
+CHECKED_BYTES = 64 * 1024 * 1024
+"""Larger files are checked only after an error was seen: it takes seconds on a small device."""
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What a start found."""
+
+    database: Database
+    edge: Edge
+    readings: int = 0
+    """Readings of the journal that were run again."""
+    faults: list[str] = field(default_factory=list)
+    """What was damaged, in words."""
+    gaps: list[Gap] = field(default_factory=list)
+    restored: list[Entry] = field(default_factory=list)
+    """Entries that had gone from the outbox and were made again."""
+    renamed: list[Entry] = field(default_factory=list)
+    """Entries whose numbers the cloud has given to others already."""
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether anything was not as it was written."""
+        return bool(self.faults)
+
+
+def recover(folder: Path, make_edge: Callable[[str], Edge]) -> Recovered:
+    """Open the database below `folder` and bring an edge, made for its epoch, to where it was.
+
+    Raises StorageBusyError when another gateway has it, OSError when the folder cannot be used.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / DATABASE
+    faults: list[str] = []
+    database = _open_sound(path, faults)
+    head = database.read_head()
+    found = Recovered(database, make_edge(database.epoch), faults=faults)
+    _load(found, make_edge)
+    _compare(found, head)
+    if _was_set_back(path):
+        found.faults.append("the cloud has more of this storage than there is: it was set back")
+        found.renamed = _present_entries(found)
+    meta = _mend(found, head) if found.is_damaged else {}
+    _settle(found, meta)
+    (folder / SUSPECT).unlink(missing_ok=True)
+    return found
+
+
+def _open_sound(path: Path, faults: list[str]) -> Database:
+    epoch = secrets.token_hex(4)
+    suspect = path.with_name(SUSPECT).exists()
+    try:
+        database = Database(path, epoch=epoch)
+        try:
+            if suspect or path.stat().st_size <= CHECKED_BYTES:
+                database.check()
+        except BaseException:
+            database.close()
+            raise
+    except StorageBusyError:
+        raise
+    except StorageError as error:
+        database, aside = salvage(path, epoch=epoch)
+        faults.append(f"{error}; put aside as {aside.name}, sound rows taken over")
+    return database
+
+
+def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
+    """Load the newest sound checkpoint, then run the journal since then."""
+    database, start = found.database, 0
+    for number, data in database.snapshots():
+        try:
+            found.edge.restore(decode_state(data, EdgeState))
+        except StorageError as error:
+            found.faults.append(f"checkpoint {number}: {error}")
+            found.edge = make_edge(database.epoch)
+        else:
+            start = number
+            break
+    try:
+        for part, hole in _runs(database, start, found.faults):
+            _replay(found, part, hole=hole)
+    except StorageError as error:
+        found.faults.append(str(error))
+
+
+def _replay(found: Recovered, part: list[JournalRow], *, hole: bool) -> None:
+    if hole:
+        found.gaps += map(gap_of_hole, found.edge.bridge(part[0]))
+    made = found.edge.replay(part)
+    found.readings += sum(_readings_of(row) for row in part)
+    if not found.is_damaged:
+        found.restored += found.database.missing(made)
+
+
+def _runs(
+    database: Database, start: int, faults: list[str]
+) -> Iterator[tuple[list[JournalRow], bool]]:
+    """Yield runs of sound rows behind `start`, and whether something is missing before each."""
+    part: list[JournalRow] = []
+    expected, hole = start + 1, False
+    for stored in database.rows(after=start):
+        try:
+            row = decode_row(stored.data)
+        except StorageError as error:
+            faults.append(f"row {stored.number} of the journal: {error}")
+            continue
+        if stored.number != expected:
+            if part:
+                yield part, hole
+            faults.append(f"rows {expected} to {stored.number - 1} of the journal are missing")
+            part, hole = [], True
+        part.append(row)
+        expected = stored.number + 1
+    if part:
+        yield part, hole
+
+
+def _compare(found: Recovered, head: Head | None) -> None:
+    """Hold the database against its second witness."""
+    database = found.database
+    if head is None or head.epoch != database.epoch:
+        return
+    if head.row > database.last_row:
+        found.faults.append(
+            f"{database.path}: expected the commit {head.row}, got {database.last_row}: "
+            "the file was set back"
+        )
+
+
+def _mend(found: Recovered, head: Head | None) -> dict[str, str]:
+    """Begin a new epoch, and note the messages of the old one that are gone."""
+    database, edge = found.database, found.edge
+    old, fresh = database.epoch, secrets.token_hex(4)
+    if head is not None and head.epoch != old and not database.last_row:
+        old = head.epoch
+    for lane in LANES:
+        last = edge.lanes[lane]
+        first = database.confirmed.get(lane_epoch(old, lane), 0) + 1
+        if head is not None and head.epoch == old:
+            last = max(last, head.lanes.get(lane, 0))
+            first = max(first, head.confirmed.get(lane, 0) + 1)
+        found.gaps += _missing_of(database, lane_epoch(old, lane), first, last)
+        edge.lanes[lane] = 0
+    edge.epoch = fresh
+    return {"epoch": fresh}
+
+
+def _settle(found: Recovered, meta: dict[str, str]) -> None:
+    """Commit what the recovery found, all at once: it is done once, whenever a crash comes."""
+    if not (meta or found.restored):
+        return
+    edge = found.edge
+    entries = found.restored + [edge.report_gap(gap) for gap in found.gaps]
+    entries += [edge.rename(entry) for entry in found.renamed]
+    draft = edge.collect(time_ms=time.time_ns() // 1_000_000)
+    dropped = [(entry.epoch, entry.seq) for entry in found.renamed]
+    commit = Commit(draft, entries, dropped=dropped, state=edge.state(), meta=meta)
+    found.database.commit(commit)
+
+
+def _was_set_back(path: Path) -> bool:
+    note = path.with_name(SUSPECT)
+    return note.exists() and note.read_text("ascii", "replace") == SET_BACK
+
+
+def _present_entries(found: Recovered) -> list[Entry]:
+    """Return what waits in the lanes of the present epoch."""
+    database = found.database
+    lanes = [lane_epoch(database.epoch, lane) for lane in LANES]
+    return [
+        kept.entry
+        for lane in lanes
+        for kept in database.entries(lane, after=0, most_bytes=EVERYTHING)
+        if kept.sound
+    ]
+
+
+def _missing_of(database: Database, epoch: str, first: int, last: int) -> Iterator[Gap]:
+    """Yield the ranges of first..last that the outbox does not hold."""
+    expected = first
+    for seq in [*database.numbers(epoch, first=first), last + 1]:
+        if seq > expected:
+            yield Gap("corrupt", epoch, expected, seq - 1)
+        expected = seq + 1
+
+
+def _readings_of(row: JournalRow) -> int:
+    return sum(getattr(event, "readings", 0) for event in row.events)
