@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 UNKNOWN = "unknown"
-"""Reason: from before this database, which holds nothing of the epoch that lies below."""
+"""Reason: as WITHHELD, from the epoch's first message on: this database is younger, or set back."""
 WITHHELD = "withheld"
 """Reason: the gateway holds it no longer and has not said why."""
 REJECTED = "rejected"

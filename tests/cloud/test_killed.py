@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from cloud.accounts import LedgerAccount
 from cloud.database import database_url, open_database
 from cloud.store import Store
@@ -111,12 +113,12 @@ async def connected(broker_port: int, gateway: Gateway) -> AsyncIterator[Session
 
 
 @asynccontextmanager
-async def cloud(broker_port: int, database: Path) -> AsyncIterator[Process]:
+async def cloud(broker_port: int, database: str) -> AsyncIterator[Process]:
     """A cloud that takes messages in; it is killed, never asked to end."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", "from vedette.commands.cloud import app; app()", "run", "--json"),
-        *("--broker", f"mqtt://127.0.0.1:{broker_port}", "--database", str(database)),
+        *("--broker", f"mqtt://127.0.0.1:{broker_port}", "--database", database),
         stdout=PIPE,
     )
     assert process.stdout is not None
@@ -129,8 +131,8 @@ async def cloud(broker_port: int, database: Path) -> AsyncIterator[Process]:
         await process.communicate()
 
 
-def check_account(database: Path) -> None:
-    store = Store(open_database(database_url(str(database))))
+def check_account(database: str) -> None:
+    store = Store(open_database(database))
     (account,) = store.accounts()
     assert account.ledgers == tuple(
         LedgerAccount(epoch=lane, stored_seq=MESSAGES, stored=MESSAGES, lost=0) for lane in LANES
@@ -149,10 +151,10 @@ async def burn_fuse(chance: random.Random, gateway: Gateway, seq: int) -> None:
 
 
 async def test_a_cloud_that_is_killed_again_and_again_has_each_message_once(
-    mosquitto: Broker, tmp_path: Path
+    mosquitto: Broker, engine: Engine
 ) -> None:
     chance, gateway = random.Random(7), Gateway()
-    database = tmp_path / "cloud.sqlite"
+    database = engine.url.render_as_string(hide_password=False)
     async with asyncio.timeout(WAIT_S), connected(mosquitto.port, gateway) as session:
         sending = asyncio.create_task(gateway.send(session))
         for seq in KILLS:
@@ -166,7 +168,7 @@ async def test_a_cloud_that_is_killed_again_and_again_has_each_message_once(
 async def test_a_broker_that_is_killed_and_forgets_everything_loses_nothing(
     needs_mosquitto: None, broker_directory: Path, tmp_path: Path
 ) -> None:
-    port, database = free_port(), tmp_path / "cloud.sqlite"
+    port, database = free_port(), database_url(str(tmp_path / "cloud.sqlite"))
     chance, gateway = random.Random(7), Gateway()
     brokers = forgetful_brokers(port, broker_directory)
     next(brokers)
