@@ -7,12 +7,17 @@ from collections.abc import Sequence
 
 import msgspec
 
+from sensors.errors import UnkeepableRowError
 from sensors.recording import Row
+from wire.codec import decode_readings
+from wire.errors import MessageError
 from wire.messages import ReadingMessage
 
-__all__ = ["SourceEncoder"]
+__all__ = ["SourceEncoder", "kept_body", "kept_payload"]
 
 ENCODER = msgspec.json.Encoder()
+LONGEST_EPOCH = "e" * 64
+LARGEST_SEQ = 2**63 - 1
 
 
 class SourceEncoder:
@@ -47,6 +52,41 @@ class SourceEncoder:
         payload = ENCODER.encode(self._waiting)
         self._waiting.clear()
         return payload
+
+
+class Body(msgspec.Struct, frozen=True, gc=False):
+    """A kept ReadingMessage but for its id, which it gets when it is sent."""
+
+    t: float
+    values: dict[str, float | None]
+    kept: bool = True
+
+
+def kept_body(channels: Sequence[str], row: Row) -> bytes:
+    """Encode a row for a source that keeps it; `kept_payload` numbers it.
+
+    Raises UnkeepableRowError for one that no receiver takes, as it would be sent for ever.
+    """
+    values: dict[str, float | None] = dict(zip(channels, row.values, strict=True))
+    body = ENCODER.encode(Body(milliseconds(row.t_us), values))
+    try:
+        decode_readings(numbered(body, epoch=LONGEST_EPOCH, seq=LARGEST_SEQ))
+    except MessageError as error:
+        raise UnkeepableRowError(
+            f"row at {row.t_us} us: {error}; leave it out, or publish with --no-durable"
+        ) from error
+    return body
+
+
+def kept_payload(bodies: Sequence[bytes], *, epoch: str, first: int) -> bytes:
+    """Return the payload of bodies with consecutive numbers from `first`: an array when several."""
+    messages = [numbered(body, epoch=epoch, seq=first + n) for n, body in enumerate(bodies)]
+    return messages[0] if len(messages) == 1 else b"[%b]" % b",".join(messages)
+
+
+def numbered(body: bytes, *, epoch: str, seq: int) -> bytes:
+    """Return the body with its id."""
+    return b'{"id":["%b",%d],%b' % (epoch.encode(), seq, body[1:])
 
 
 def milliseconds(t_us: int) -> float:

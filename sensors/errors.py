@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = [
     "BrokerUnreachableError",
+    "KeptFileDamagedError",
+    "KeptFileError",
     "MappingError",
     "PublishError",
     "PublishRefusedError",
@@ -11,6 +13,7 @@ __all__ = [
     "SensorsError",
     "SimulationError",
     "SubscriptionRefusedError",
+    "UnkeepableRowError",
 ]
 
 
@@ -69,3 +72,19 @@ class PublishRefusedError(PublishError):
 
 class SubscriptionRefusedError(SensorsError):
     """The broker refused the connection or the topic filter of a recorder."""
+
+
+class UnkeepableRowError(PublishError):
+    """A row that would be kept for ever, as no receiver can take it."""
+
+
+class KeptFileError(SensorsError):
+    """A file of kept readings that cannot be used."""
+
+    def __init__(self, path: object, *, expected: str, got: str, next_step: str) -> None:
+        super().__init__(f"{path}: expected {expected}, got {got}; {next_step}")
+        self.path = path
+
+
+class KeptFileDamagedError(KeptFileError):
+    """A file of kept readings whose content changed; it was set aside."""

@@ -10,12 +10,13 @@ from itertools import count as counted
 
 import psutil
 
-from sensors.encoder import SourceEncoder
+from sensors.encoder import SourceEncoder, kept_body
+from sensors.keptpublisher import KeptPublisher
 from sensors.publisher import Publisher
 from sensors.recording import Channel, Row
 from wire.topics import safe_name
 
-__all__ = ["Host", "publish_host"]
+__all__ = ["Host", "keep_host", "publish_host"]
 
 COUNTERS = (
     Channel("disk_read", "B/s"),
@@ -97,6 +98,26 @@ def temperatures() -> Iterator[tuple[str, float]]:
         for number, entry in enumerate(entries):
             name = safe_name(f"temperature_{chip}_{entry.label or number}")
             yield name, math.nan if entry.current is None else float(entry.current)
+
+
+def keep_host(
+    host: Host,
+    *,
+    publisher: KeptPublisher,
+    source: str,
+    period_s: float,
+    rows: int | None = None,
+) -> None:
+    """Keep a row each period and publish it, then wait until all are confirmed.
+
+    None = until interrupted. Raises PublishError or KeptFileError.
+    """
+    names = [channel.name for channel in host.channels]
+    started_s = time.monotonic()
+    for number in range(1, rows + 1) if rows is not None else counted(1):
+        publisher.serve(max(0.0, started_s + number * period_s - time.monotonic()))
+        publisher.keep(source, kept_body(names, host.row()))
+    publisher.drain()
 
 
 def publish_host(

@@ -6,20 +6,17 @@ import random
 import secrets
 import time
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 
-from sensors.client import client_of
+from sensors.client import Protocol, client_of
 from sensors.errors import BrokerUnreachableError, PublishError, PublishRefusedError
 from wire.endpoint import Endpoint
 
 __all__ = ["Protocol", "Publisher"]
 
-Protocol = Literal["5", "3.1.1"]
-
-VERSIONS = {"5": MQTTProtocolVersion.MQTTv5, "3.1.1": MQTTProtocolVersion.MQTTv311}
 PUBLISHES_BETWEEN_LOOPS = 32
 REFUSED_FROM = 128
 BACKOFF_CAP_S = 2.0
@@ -119,7 +116,7 @@ class Publisher:
         self._raise_refusal()
 
     def _build_client(self, protocol: Protocol) -> paho.Client:
-        client = client_of(self._endpoint, protocol=VERSIONS[protocol])
+        client = client_of(self._endpoint, protocol=protocol)
         client.on_connect = self._on_connect
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect

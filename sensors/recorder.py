@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
+import socket
 import time
 from dataclasses import dataclass
 from io import FileIO
@@ -13,18 +15,20 @@ from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from sensors.client import client_of
 from sensors.errors import BrokerUnreachableError, RecordingError, SubscriptionRefusedError
+from sensors.keptfile import sync_folder
 from sensors.recorded import RecordedMessage, recorded
 from wire.endpoint import Endpoint
 
-__all__ = ["Recorder", "RecordingFile"]
+__all__ = ["Recorder", "RecordingFile", "lasting_client_id"]
 
 SESSION_EXPIRY_S = 3600
+LASTING_EXPIRY_S = 7 * 86_400
 RECONNECT_S = 1.0
 
 
@@ -40,29 +44,35 @@ class Delivery:
 class RecordingFile:
     """A JSON-lines file to append to; a line torn by a crash is cut off when it is opened.
 
+    With `synced`, lines are on the disk when `append` returns, otherwise with the operating system.
     Raises RecordingError when it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, synced: bool = False) -> None:
         self.path = path
+        self._synced = synced
         self.messages = 0
         """Messages appended since it was opened."""
         try:
             cut_torn_line(path)
             self._file: FileIO = path.open("ab", buffering=0)
+            if synced:
+                sync_folder(path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
         self._encoder = msgspec.json.Encoder()
 
     def append(self, messages: list[RecordedMessage]) -> None:
-        """Hand whole lines to the operating system; raise RecordingError when it refuses them."""
+        """Write whole lines; raise RecordingError when the operating system refuses them."""
         left = memoryview(self._encoder.encode_lines(messages))
         try:
             while left:
                 left = left[self._file.write(left) :]
+            self.messages += len(messages)
+            if self._synced and messages and self.path.is_file():
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise self._unwritable(error) from error
-        self.messages += len(messages)
 
     def close(self) -> None:
         """Bring the file to the disk and close it."""
@@ -72,6 +82,12 @@ class RecordingFile:
 
     def _unwritable(self, error: OSError) -> RecordingError:
         return RecordingError(self.path, expected="a file to append to", got=str(error))
+
+
+def lasting_client_id(path: Path, *, topic_filter: str) -> str:
+    """Return the same name for each recording of this filter to this file on this machine."""
+    place = f"{socket.gethostname()}\n{path.resolve()}\n{topic_filter}"
+    return f"vedette-record-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
 
 
 def cut_torn_line(path: Path) -> None:
@@ -95,9 +111,9 @@ def cut_torn_line(path: Path) -> None:
 class Recorder:
     """A context manager that appends the messages of a topic filter to a recording file.
 
-    A message is acknowledged once its line is written; the session outlives a lost connection by
-    an hour, and with a `client_id` of its own also this process. Entering raises
-    BrokerUnreachableError, or SubscriptionRefusedError.
+    A message is acknowledged once its line is written. The session outlives a lost connection by
+    an hour; with a `client_id` of its own it also outlives this process, by a week. Entering
+    raises BrokerUnreachableError, or SubscriptionRefusedError.
     """
 
     def __init__(
@@ -111,6 +127,7 @@ class Recorder:
         self._endpoint = Endpoint.from_url(
             broker, client_id=client_id or f"vedette-record-{secrets.token_hex(4)}"
         )
+        self._expiry_s = SESSION_EXPIRY_S if client_id is None else LASTING_EXPIRY_S
         self._filter = topic_filter
         self._file = file
         self._arrived: list[Delivery] = []
@@ -153,8 +170,14 @@ class Recorder:
             self._client.ack(delivery.mid, delivery.qos)
         return len(taken)
 
+    def forget(self) -> None:
+        """Disconnect for good: the broker keeps nothing that comes later for this recorder."""
+        properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]  # paho's
+        properties.SessionExpiryInterval = 0
+        self._client.disconnect(properties=properties)
+
     def _build_client(self) -> paho.Client:
-        client = client_of(self._endpoint, protocol=MQTTProtocolVersion.MQTTv5)
+        client = client_of(self._endpoint, protocol="5")
         client.manual_ack_set(True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -163,7 +186,7 @@ class Recorder:
 
     def _connect(self) -> None:
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho's
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.SessionExpiryInterval = self._expiry_s
         endpoint = self._endpoint
         self._client.connect(
             endpoint.host,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from sensors.encoder import SourceEncoder
-from sensors.pacing import merged
+from sensors.pacing import DueRow, merged
 from sensors.publisher import Publisher
 from sensors.recorded import RecordedMessage
-from sensors.recording import Recording
+from sensors.recording import Recording, Row
 from wire.topics import Topics
 
 __all__ = ["ReplayCounts", "replay", "replay_messages"]
@@ -50,9 +50,8 @@ def replay(
     messages, payload_bytes = publisher.messages, publisher.payload_bytes
     sources = sources_of(recordings, topics=topics, epoch=epoch, rows_per_message=rows_per_message)
     rows = 0
-    for rows, (due_s, source, row) in enumerate(merged(recordings, speed=speed), start=1):
-        if due_s > 0 and (early_s := started_s + due_s - time.monotonic()) > 0:
-            publisher.serve(early_s)
+    paced = paced_rows(merged(recordings, speed=speed), serve=publisher.serve)
+    for rows, (source, row) in enumerate(paced, start=1):
         topic, encoder = sources[source]
         if (payload := encoder.encode(row)) is not None:
             publisher.publish(topic, payload)
@@ -70,6 +69,17 @@ def replay(
         payload_bytes=publisher.payload_bytes - payload_bytes,
         elapsed_s=time.monotonic() - started_s,
     )
+
+
+def paced_rows(
+    rows: Iterable[DueRow], *, serve: Callable[[float], None]
+) -> Iterator[tuple[int, Row]]:
+    """Yield (position of the recording, row) when each is due; `serve` passes the time between."""
+    started_s = time.monotonic()
+    for due_s, source, row in rows:
+        if due_s > 0 and (early_s := started_s + due_s - time.monotonic()) > 0:
+            serve(early_s)
+        yield source, row
 
 
 def sources_of(

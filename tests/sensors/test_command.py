@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from sensors.publisher import Publisher
+from sensors.recorded import read_messages
 from vedette.broker import Broker, free_port
-from vedette.commands.sensors import app
+from vedette.commands.sensors import app, default_keep
 
 ROOT = Path(__file__).parents[2]
 RUN = ["-c", "from vedette.commands.sensors import app; app()"]
@@ -61,7 +63,9 @@ def test_several_recordings_replay_side_by_side(broker: Broker, tmp_path: Path) 
 
 
 def test_host_publishes_a_count_of_rows(broker: Broker) -> None:
-    told = result_of("host", "--period", "0.02s", "--count", 3, "--broker", broker.url)
+    told = result_of(
+        "host", "--period", "0.02s", "--count", 3, "--no-durable", "--broker", broker.url
+    )
     assert told["messages"] == 3
     assert told["payload_bytes"] > 100
 
@@ -91,6 +95,52 @@ def test_ctrl_c_ends_a_recording_that_replay_reads(mosquitto: Broker, tmp_path: 
     assert again["messages"] == 36
 
 
+def test_a_killed_recorder_goes_on_where_it_stopped(mosquitto: Broker, tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    for number in range(3):
+        with recording(path, mosquitto) as recorder:
+            assert recorder.stderr is not None
+            assert "recording x to" in recorder.stderr.readline()
+            publish(mosquitto, range(number * 200, number * 200 + 100))
+            while path.read_bytes().count(b"\n") < number * 200 + 50:
+                assert recorder.poll() is None
+            recorder.kill()
+        publish(mosquitto, range(number * 200 + 100, number * 200 + 200))
+    with recording(path, mosquitto, "--count", 100) as recorder:
+        recorder.communicate(timeout=30)
+    recorded = {message.payload_bytes() for message in read_messages(path)}
+    assert recorded == {b"%d" % number for number in range(600)}
+
+
+def publish(broker: Broker, numbers: range) -> None:
+    with Publisher(broker.url) as publisher:
+        for number in numbers:
+            publisher.publish("x", b"%d" % number)
+
+
+def recording(path: Path, broker: Broker, *arguments: object) -> subprocess.Popen[str]:
+    given = ["record", path, "--topic", "x", "--broker", broker.url, *arguments]
+    return subprocess.Popen(
+        [sys.executable, *RUN, *map(str, given)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("/state", "/state/vedette"), ("", "/me/.local/state/vedette")]
+)
+def test_rows_are_kept_in_the_state_folder(
+    monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", given)
+    monkeypatch.setenv("HOME", "/me")
+    assert default_keep("host-a") == Path(expected) / "host-a.sqlite"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -105,7 +155,13 @@ def test_ctrl_c_ends_a_recording_that_replay_reads(mosquitto: Broker, tmp_path: 
         (["simulate", "--broker", "http://x"], 2, "expected mqtt://"),
         (["host", "--source", "a/b"], 2, "expected 1 to 64 of"),
         (["record", "x.jsonl", "--broker", "mqtt://127.0.0.1:{port}"], 4, "expected an MQTT"),
-        (["host", "--count", "1", "--broker", "mqtt://127.0.0.1:{port}"], 4, "expected an MQTT"),
+        (
+            ["host", "--no-durable", "--count", "1", "--broker", "mqtt://127.0.0.1:{port}"],
+            4,
+            "expected an MQTT",
+        ),
+        (["host", "--keep", "."], 3, "give --keep FILE"),
+        (["replay", "a.jsonl", "--verbatim", "--durable"], 2, "leave one out"),
     ],
 )
 def test_exit_codes(
