@@ -172,17 +172,14 @@ class Service:
         for name in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(name, self._stop.set)
         async with asyncio.TaskGroup() as group:
-            going = [
+            flow = [
                 *(group.create_task(lane.run(), name="lane") for lane in self.lanes),
+                *(group.create_task(self._take_in(one)) for one in _distinct(self.links)),
                 group.create_task(self.committer.run(), name="commit"),
                 group.create_task(self.drain.run(), name="drain"),
             ]
             await self._resend_to_site()
-            jobs = [
-                self._keep_time(),
-                self._subscribe(),
-                *map(self._take_in, _distinct(self.links)),
-            ]
+            jobs = [self._keep_time(), self._subscribe()]
             if self.config.models.pushed == "accept":
                 jobs.append(self.receiver.run())
             work = [group.create_task(job) for job in jobs]
@@ -190,7 +187,7 @@ class Service:
             for task in work:
                 task.cancel()
             await self._leave()
-            for task in going:
+            for task in flow:
                 task.cancel()
 
     async def _subscribe(self) -> None:
@@ -283,7 +280,11 @@ class Service:
             await asyncio.sleep(0)
 
     async def _leave(self) -> None:
-        """Send everything up, then say goodbye; the last word is about what has arrived."""
+        """Send everything up, then say goodbye; the last word is about what has arrived.
+
+        Messages are taken in all the while: the cloud's confirmations are among them, and what
+        comes of readings is on the disk for the next start.
+        """
         await self._flush()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):

@@ -166,6 +166,15 @@ class Stage:
         """Let the checker compare what was produced with what is stored."""
         return check([self.log], self.database, config=self.config, is_over=is_over)
 
+    def judge(self) -> tuple[Report, list[str]]:
+        """Return the checker's report, and everything that is not as it must be, in words.
+
+        A gap is a finding too: nothing was ever full here, so that nothing had to be given up.
+        """
+        report = self.verdict()
+        gaps = [f"{report.gaps} readings were given up"] if report.gaps else []
+        return report, [*self.faults(), *gaps, *report.findings]
+
     def faults(self) -> list[str]:
         """What the programs themselves gave away, beside what the checker finds."""
         told = [
@@ -227,8 +236,8 @@ class Stage:
                 self.gateway.start()
                 self.until(self._has_nothing_left, "the gateway never emptied its outbox",
                            timeout_s=timeout_s, tended=("broker", "gateway", "cloud"))  # fmt: skip
-            self.gateway.stop(timeout_s=timeout_s)
-            if not self.unconfirmed():
+            left_in_order = self.gateway.stop() == 0
+            if left_in_order and not self.unconfirmed():
                 return
             if time.monotonic() > end_s:
                 left = self.unconfirmed()
