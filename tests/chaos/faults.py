@@ -44,12 +44,16 @@ def run_faults(
                 stage.producer.tend()
             progress(number, stage.taken() if number % 10 == 0 else 0)
         stage.finish(timeout_s=180.0)
-        report, faults = stage.verdict(), stage.faults()
+        report, findings = stage.judge()
         facts = report.facts() | {"faults": dict(proxy.proxy.happened)}
         facts["connections"] = proxy.proxy.connections
-    findings = [*faults, *facts.pop("findings")]
     facts |= {"alerts": report.alerts_got, "seconds": round(time.monotonic() - started_s, 1)}
-    return facts | {"seed": seed, "findings": findings, "ok": not findings, "folder": str(folder)}
+    return facts | {
+        "seed": seed,
+        "findings": findings[:50],
+        "ok": not findings,
+        "folder": str(folder),
+    }
 
 
 if __name__ == "__main__":

@@ -63,12 +63,14 @@ def run_kills(
             progress(number, stage.taken() if number % 10 == 0 else 0)
         stage.finish(timeout_s=120.0)
         killing_s = time.monotonic() - started_s
-        report, faults = stage.verdict(), stage.faults()
+        report, findings = stage.judge()
         exits = {name: Counter(program.exits) for name, program in stage.programs.items()}
-    facts = report.facts()
-    findings = [*faults, *facts.pop("findings")]
-    facts |= {"kills": kills, "kills_by_victim": dict(victims), "alerts": report.alerts_got}
-    facts |= {"seconds": round(killing_s, 1), "seed": seed, "findings": findings}
+    facts = report.facts() | {
+        "kills": kills,
+        "kills_by_victim": dict(victims),
+        "alerts": report.alerts_got,
+    }
+    facts |= {"seconds": round(killing_s, 1), "seed": seed, "findings": findings[:50]}
     facts |= {"exits": {name: dict(codes) for name, codes in exits.items() if codes}}
     return facts | {"ok": not findings, "folder": str(folder)}
 

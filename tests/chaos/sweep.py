@@ -78,8 +78,8 @@ def sweep_once(folder: Path, crashes: Iterable[Crash]) -> dict[str, Any]:
             done += 1
         stage.enough()
         stage.finish()
-        report, faults = stage.verdict(), stage.faults()
-    return report.facts() | {"crashes": done, "findings": [*faults, *report.findings]}
+        report, findings = stage.judge()
+    return report.facts() | {"crashes": done, "findings": findings[:50]}
 
 
 def _shuffled(seed: int) -> list[Crash]:
