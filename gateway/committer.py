@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from gateway.durable.ballast import Ballast
 from gateway.durable.database import Commit, Database, Removed
@@ -18,7 +18,7 @@ from gateway.errors import StorageFullError
 from gateway.outbox import Entry
 from wire.mqtt import Inbound, Session
 
-__all__ = ["Committer", "Group"]
+__all__ = ["Committer", "Group", "Unsaved"]
 
 log = logging.getLogger("vedette.gateway")
 
@@ -36,6 +36,15 @@ SNAPSHOT_ROWS = 20_000
 RETRY_S = 1.0
 
 
+class Unsaved(NamedTuple):
+    """What the newest checkpoint does not hold yet."""
+
+    row: int
+    """Row of the journal that it was made after."""
+    readings: int
+    """Readings in the rows since then."""
+
+
 @dataclass(slots=True)
 class Group:
     """What waits for one commit."""
@@ -48,6 +57,13 @@ class Group:
     told: list[Entry] = field(default_factory=list)
     """Entries to be published after it that it does not hold."""
     commit: Commit = field(default_factory=Commit)
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it is on the disk."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits for it."""
+        return not (self.inbound or self.kept or self.told) and self.commit.is_empty
 
 
 class Committer:
@@ -64,7 +80,8 @@ class Committer:
         *,
         ballast: Ballast,
         journal_bytes: int,
-        committed: Callable[[Group, Removed], None],
+        committed: Callable[[Group, Removed | None], None],
+        unsaved: Unsaved,
     ) -> None:
         self.edge = edge
         self.database = database
@@ -78,11 +95,9 @@ class Committer:
         self._group = Group()
         self._writing: Group | None = None
         self._due = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._settled.set()
         self._timer: asyncio.TimerHandle | None = None
-        self._snapshot_row = database.last_row
-        self._snapshot_scored = edge.ledger.scored
+        self._snapshot_row = unsaved.row
+        self._snapshot_scored = edge.ledger.scored - unsaved.readings
 
     def add(self, entries: Iterable[Entry], *, told: Iterable[Entry] = ()) -> None:
         """Add what a step made us publish; call it after every step."""
@@ -90,7 +105,6 @@ class Committer:
         for entry in entries:
             (group.kept if entry.epoch else group.told).append(entry)
         group.told += told
-        self._settled.clear()
         if any(entry.kind == "alerts" for entry in group.kept):
             self.hasten()
         else:
@@ -101,7 +115,6 @@ class Committer:
         group = self._group
         group.inbound.append((session, inbound))
         group.messages += len(inbound.packets)
-        self._settled.clear()
         stalled = group.messages >= FEW_MESSAGES and session.is_stalled
         if stalled or group.messages >= MOST_MESSAGES:
             self.hasten()
@@ -110,7 +123,6 @@ class Committer:
 
     def change(self) -> Commit:
         """Return the next commit, to add changes to it that no step made."""
-        self._settled.clear()
         self._soon()
         return self._group.commit
 
@@ -121,12 +133,16 @@ class Committer:
     async def room(self) -> None:
         """Wait until few enough messages wait for the disk."""
         while self._waiting >= MOST_WAITING:
-            await self.settled()
+            self.hasten()
+            await (self._writing or self._group).done.wait()
 
     async def settled(self) -> None:
         """Wait until everything added so far is on the disk."""
-        self.hasten()
-        await self._settled.wait()
+        if not self._group.is_empty:
+            self.hasten()
+            await self._group.done.wait()
+        elif self._writing is not None:
+            await self._writing.done.wait()
 
     async def run(self) -> None:
         """Commit for ever; raises StorageError when the database is damaged."""
@@ -142,8 +158,7 @@ class Committer:
             for session, inbound in group.inbound:
                 session.acknowledge(inbound)
             self._committed(group, removed)
-            if not (self._group.inbound or self._group.kept or self._timer):
-                self._settled.set()
+            group.done.set()
 
     async def in_writer(self, work: Callable[[], T]) -> T:
         """Run something that touches the database in its thread."""
@@ -174,9 +189,9 @@ class Committer:
         rows = self.database.last_row - self._snapshot_row
         return self.edge.snapshot_due or since >= readings or rows >= SNAPSHOT_ROWS
 
-    async def _write(self, commit: Commit) -> Removed:
+    async def _write(self, commit: Commit) -> Removed | None:
         if commit.is_empty:
-            return Removed()
+            return None
         while True:
             try:
                 removed = await self.in_writer(partial(self.database.commit, commit))

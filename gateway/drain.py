@@ -41,6 +41,8 @@ class _Lane:
     """The entries behind `cursor.sent`, as far as they are in memory."""
     queued_bytes: int = 0
     flying: int = 0
+    version: int = 0
+    """Grows whenever the queue no longer tells what is on the disk."""
 
     def offer(self, entry: Entry) -> None:
         """Note an entry that is on the disk now; keep it in memory where it is the next one."""
@@ -63,6 +65,7 @@ class _Lane:
     def clear(self) -> None:
         self.queue.clear()
         self.queued_bytes = 0
+        self.version += 1
 
 
 class Drain:
@@ -132,6 +135,13 @@ class Drain:
         self._changed.set()
         return lane.cursor.confirmed if lane.cursor.confirmed > before else None
 
+    def reload(self, epochs: Iterable[str]) -> None:
+        """Forget what is in memory of these lanes: it has changed on the disk."""
+        for epoch in set(epochs):
+            if epoch in self._lanes:
+                self._lanes[epoch].clear()
+        self._more.set()
+
     def is_unsent(self, entry: Entry) -> bool:
         """Whether an entry has never been handed to the broker, so that it may still change."""
         lane = self._lanes.get(entry.epoch)
@@ -179,17 +189,17 @@ class Drain:
 
     async def _promise_more(self, cursor: Cursor) -> None:
         """Note on the disk that more may have been sent, before it is."""
-        promised = cursor.sent + PROMISED
-        await self._promise(cursor.epoch, promised)
-        cursor.promised = promised
+        cursor.promised = cursor.sent + PROMISED  # at once: from now on they may not change
+        await self._promise(cursor.epoch, cursor.promised)
 
     async def _fill(self, lane: _Lane) -> None:
         """Load the next entries; what is damaged or gone is reported as lost."""
         cursor = lane.cursor
-        after = cursor.sent
-        for kept in await self._load(cursor.epoch, after, LOAD_BYTES):
-            if cursor.sent != after or (lane.queue and kept.entry.seq <= lane.queue[-1].seq):
-                return  # an answer has moved it meanwhile
+        after, version = cursor.sent, lane.version
+        loaded = await self._load(cursor.epoch, after, LOAD_BYTES)
+        if cursor.sent != after or lane.version != version or lane.queue:
+            return  # it has changed meanwhile
+        for kept in loaded:
             if kept.sound:
                 lane.put(kept.entry)
             else:

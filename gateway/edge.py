@@ -91,6 +91,8 @@ class Edge:
         """Models that went out of service, for the shell to tell."""
         self.scored: Counter[str] = Counter()
         """Readings scored, by model digest."""
+        self.is_faithful = True
+        """Whether a replay gives what the first run gave: the same models serve as then."""
         self.snapshot_due = False
         """Whether the next commit must hold a checkpoint: other models serve since the last."""
         self._assets_told = 0
@@ -138,6 +140,15 @@ class Edge:
         topic = self.topics.gateway(self.gateway, "confirmed", request.sender)
         gaps = [] if lost is None else [self.report_gap(gap_of_source(lost))]
         return Entry("confirmed", topic, encode_json(answer)), gaps
+
+    def adopt(self, settings: PipelineSettings) -> list[Entry]:
+        """Go on by these settings after a restart; open summaries go up where they change."""
+        entries: list[Entry] = []
+        if settings != self.pipeline.settings:
+            entries = [entry for some in self.flush() for entry in some]
+            self.pipeline.put_in_force(settings)
+            self.snapshot_due = True
+        return entries
 
     def report_gap(self, gap: Gap) -> Entry:
         """Number a gap record; it is committed with what caused it."""
@@ -196,7 +207,10 @@ class Edge:
 
     def restore(self, state: EdgeState) -> None:
         """Bring a new edge into a state; raise StorageError when it does not fit."""
-        restore_pipeline(self.pipeline, state.pipeline, self.shelf.line_up())
+        line_up = self.shelf.line_up()
+        restore_pipeline(self.pipeline, state.pipeline, line_up)
+        self.is_faithful = state.models == tuple(scorer.file.sha256 for scorer in line_up)
+        self.snapshot_due = not self.is_faithful
         self._assets_told = self.pipeline.directory.asset_count
         self.pipeline.directory.news.clear()
         self.states = {

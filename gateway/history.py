@@ -59,19 +59,23 @@ class History:
         self.times_us = grown(self.times_us, directory.asset_count)
         self.frames = grown(self.frames, directory.asset_count)
 
-    def relaid(self, rows: int) -> History:
+    def relaid(self, rows: int, directory: Directory) -> History:
         """Return a ring of another length that holds the newest frames of this one."""
         other = History(rows)
-        length = other.length
-        assets, streams = len(self.frames), len(self.born)
-        other.values = np.zeros((streams, length), np.float32)
-        other.observed = np.zeros((streams, length), np.uint8)
-        other.times_us = np.zeros((assets, length), np.int64)
-        other.frames, other.born = self.frames.copy(), self.born.copy()
-        for asset in range(assets):
-            last = int(self.frames[asset])
-            kept = np.arange(max(0, last - min(length, self.length)), last)
-            other.times_us[asset, kept % length] = self.times_us[asset, kept % self.length]
+        other.hold(directory)
+        other.frames[: len(self.frames)] = self.frames
+        other.born[: len(self.born)] = self.born
+        for asset, streams in enumerate(directory.streams_of):
+            last = int(self.frames[asset]) if asset < len(self.frames) else 0
+            kept = np.arange(max(0, last - min(other.length, self.length)), last)
+            to, of = kept % other.length, kept % self.length
+            other.times_us[asset, to] = self.times_us[asset, of]
+            there, here = (
+                np.ix_(np.array(streams, np.int64), to),
+                np.ix_(np.array(streams, np.int64), of),
+            )
+            other.values[there] = self.values[here]
+            other.observed[there] = self.observed[here]
         return other
 
     def append(self, batch: Batch, order: Order, directory: Directory) -> NDArray[np.int64]:

@@ -122,6 +122,17 @@ class Pipeline:
         self._hold()
         self.fleet.cover(range(self.directory.asset_count), self.directory, self.history)
 
+    def put_in_force(self, settings: PipelineSettings) -> None:
+        """Go on by other settings; flush before where `most_rows` changes, as the ring does."""
+        self.settings = settings
+        self.periods.period_us = int(settings.period_s * 1e6)
+        self.periods.least_rows = settings.least_rows
+        self.periods.most_rows = settings.most_rows
+        self.block.full = settings.block_summaries
+        self.excerpts.plan = settings.excerpts
+        if self.history.rows != settings.most_rows:
+            self.history = self.history.relaid(settings.most_rows, self.directory)
+
     def step(self, batch: Batch) -> Effects:
         """Take in frames in order of arrival."""
         effects = Effects()

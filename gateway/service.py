@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from gateway.committer import Committer, Group
+from gateway.committer import Committer, Group, Unsaved
 from gateway.config import BrokerSection, Config, read_password
 from gateway.decode.rules import filters_to_subscribe
 from gateway.drain import Drain
@@ -22,7 +22,7 @@ from gateway.durable.cursor import Cursor
 from gateway.durable.database import Database, Kept, Removed
 from gateway.durable.gaps import Gap
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
-from gateway.edge import Edge, lane_epoch
+from gateway.edge import Edge, lane_epoch, settings_of
 from gateway.errors import SetBackError, StorageError
 from gateway.footprint import resident_mb
 from gateway.lane import Lane
@@ -75,7 +75,9 @@ async def run(config: Config, *, folder: Path) -> None:
     for reason in shelf.refused:
         log.warning("model refused: %s", reason)
     storage = folder / config.storage.directory
-    recovered = recover(storage, lambda epoch: Edge(config, shelf, epoch=epoch))
+    recovered = recover(
+        storage, lambda epoch: Edge(config, shelf, epoch=epoch), settings_of(config)
+    )
     for fault in recovered.faults:
         log.error("storage: %s", fault)
     ballast = Ballast(storage / "ballast", int(config.storage.ballast_mb * 1e6))
@@ -131,6 +133,7 @@ class Service:
             ballast=ballast,
             journal_bytes=int(config.storage.journal_mb * 1e6),
             committed=self._committed,
+            unsaved=Unsaved(recovered.snapshot_row, recovered.readings),
         )
         self.pending = Pending.of(recovered.database)
         self.drain = Drain(
@@ -286,6 +289,7 @@ class Service:
         comes of readings is on the disk for the next start.
         """
         await self._flush()
+        self.edge.snapshot_due = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_S):
                 await self.committer.settled()
@@ -299,10 +303,13 @@ class Service:
                 for lane in self.lanes:
                     await lane.drained()
 
-    def _committed(self, group: Group, removed: Removed) -> None:
+    def _committed(self, group: Group, removed: Removed | None) -> None:
         """Publish what is on the disk now."""
         self.pending.add(group.kept)
-        self.pending.remove(removed)
+        if removed is not None:
+            self.pending.remove(removed)
+        if group.commit.dropped or group.commit.replaced:
+            self.drain.reload(epoch for epoch, _ in group.commit.dropped)
         self.edge.ledger.stored = self._stored_base + self.pending.confirmed
         self.drain.offer(group.kept)
         if self.links.site is not self.links.uplink:
@@ -405,17 +412,18 @@ class Service:
 
 def cursors_of(database: Database, edge: Edge) -> list[Cursor]:
     """Return where each lane stands: those of former epochs first, the present ones always."""
-    confirmed = database.confirmed
-    lanes = {epoch: (first, last) for epoch, first, last, *_ in database.lanes()}
-    for lane in LANES:
-        epoch = lane_epoch(edge.epoch, lane)
-        lanes.setdefault(epoch, (edge.lanes[lane] + 1, edge.lanes[lane]))
-    cursors = []
-    for epoch, (_, last) in lanes.items():
-        begin = confirmed.get(epoch, 0)
-        promised = int(database.meta.get(promise_key(epoch), "0"))
-        cursors.append(Cursor(epoch, begin, begin, max(last, begin), promised))
-    return cursors
+    present = {lane_epoch(edge.epoch, lane): edge.lanes[lane] for lane in LANES}
+    lanes = {epoch: last for epoch, _, last, *_ in database.lanes()}
+    return [
+        _cursor(database, epoch, max(last, present.get(epoch, 0)), is_present=epoch in present)
+        for epoch, last in (lanes | {e: present[e] for e in present if e not in lanes}).items()
+    ]
+
+
+def _cursor(database: Database, epoch: str, last: int, *, is_present: bool) -> Cursor:
+    begin = database.confirmed.get(epoch, 0)
+    promised = int(database.meta.get(promise_key(epoch), "0"))
+    return Cursor(epoch, begin, begin, max(last, begin), promised, is_present)
 
 
 def promise_key(epoch: str) -> str:

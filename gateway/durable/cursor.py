@@ -32,6 +32,8 @@ class Cursor:
     """Newest number on the disk."""
     promised: int = 0
     """Nothing beyond this number has ever been sent: until then it may still be changed."""
+    is_present: bool = True
+    """Whether it belongs to the present epoch, so that `last` is the newest number ever given."""
     answered: bool = False
     """Whether the cloud has answered since this process began."""
 
@@ -57,7 +59,9 @@ class Cursor:
         """
         self.answered = self.answered or asked > 0
         if seq > self.last:
-            return Answer.SET_BACK
+            if self.is_present:
+                return Answer.SET_BACK
+            seq = self.last  # gap records account for what is beyond
         progress = seq > self.confirmed
         self.confirmed = max(self.confirmed, seq)
         self.sent = max(self.sent, self.confirmed)

@@ -153,9 +153,8 @@ class Database:
                 self._connection.execute(insert, with_crc(note))
             self.meta: dict[str, str] = dict(self._checked("SELECT * FROM meta"))
             self.confirmed: dict[str, int] = dict(self._checked("SELECT * FROM confirmed"))
-            self.last_row = self._number("SELECT max(n) FROM journal") or int(
-                self.meta.get("last_row", "0")
-            )
+            noted = int(self.meta.get("last_row", "0"))
+            self.last_row = max(self._number("SELECT max(n) FROM journal"), noted)
             self.journal_bytes = self._number("SELECT sum(length(data)) FROM journal")
         if self.meta["schema"] != SCHEMA_VERSION:
             found = self.meta["schema"]

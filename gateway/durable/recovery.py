@@ -22,6 +22,7 @@ from gateway.durable.snapshot import decode_state
 from gateway.edge import Edge, lane_epoch
 from gateway.errors import StorageBusyError, StorageError
 from gateway.outbox import LANES, Entry
+from gateway.pipeline import PipelineSettings
 
 __all__ = ["DATABASE", "Recovered", "recover"]
 
@@ -43,6 +44,8 @@ class Recovered:
     edge: Edge
     readings: int = 0
     """Readings of the journal that were run again."""
+    snapshot_row: int = 0
+    """Row of the journal after which the checkpoint was made that was loaded."""
     faults: list[str] = field(default_factory=list)
     """What was damaged, in words."""
     gaps: list[Gap] = field(default_factory=list)
@@ -57,8 +60,12 @@ class Recovered:
         return bool(self.faults)
 
 
-def recover(folder: Path, make_edge: Callable[[str], Edge]) -> Recovered:
+def recover(
+    folder: Path, make_edge: Callable[[str], Edge], settings: PipelineSettings
+) -> Recovered:
     """Open the database below `folder` and bring an edge, made for its epoch, to where it was.
+
+    From there it goes on by `settings`; what was journalled is run by those of its time.
 
     Raises StorageBusyError when another gateway has it, OSError when the folder cannot be used.
     """
@@ -74,6 +81,7 @@ def recover(folder: Path, make_edge: Callable[[str], Edge]) -> Recovered:
         found.faults.append("the cloud has more of this storage than there is: it was set back")
         found.renamed = _present_entries(found)
     meta = _mend(found, head) if found.is_damaged else {}
+    found.restored += found.edge.adopt(settings)
     _settle(found, meta)
     (folder / SUSPECT).unlink(missing_ok=True)
     return found
@@ -108,7 +116,7 @@ def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
             found.faults.append(f"checkpoint {number}: {error}")
             found.edge = make_edge(database.epoch)
         else:
-            start = number
+            start = found.snapshot_row = number
             break
     try:
         for part, hole in _runs(database, start, found.faults):
@@ -122,7 +130,7 @@ def _replay(found: Recovered, part: list[JournalRow], *, hole: bool) -> None:
         found.gaps += map(gap_of_hole, found.edge.bridge(part[0]))
     made = found.edge.replay(part)
     found.readings += sum(_readings_of(row) for row in part)
-    if not found.is_damaged:
+    if found.edge.is_faithful and not found.is_damaged:
         found.restored += found.database.missing(made)
 
 
@@ -152,9 +160,7 @@ def _runs(
 def _compare(found: Recovered, head: Head | None) -> None:
     """Hold the database against its second witness."""
     database = found.database
-    if head is None or head.epoch != database.epoch:
-        return
-    if head.row > database.last_row:
+    if head is not None and head.row > database.last_row:
         found.faults.append(
             f"{database.path}: expected the commit {head.row}, got {database.last_row}: "
             "the file was set back"
@@ -162,21 +168,26 @@ def _compare(found: Recovered, head: Head | None) -> None:
 
 
 def _mend(found: Recovered, head: Head | None) -> dict[str, str]:
-    """Begin a new epoch, and note the messages of the old one that are gone."""
+    """Begin a new epoch, and note the messages of the old one that are gone.
+
+    Where the head tells of a later epoch than the database, those of that one are gone too.
+    """
     database, edge = found.database, found.edge
-    old, fresh = database.epoch, secrets.token_hex(4)
-    if head is not None and head.epoch != old and not database.last_row:
-        old = head.epoch
-    for lane in LANES:
-        last = edge.lanes[lane]
-        first = database.confirmed.get(lane_epoch(old, lane), 0) + 1
-        if head is not None and head.epoch == old:
-            last = max(last, head.lanes.get(lane, 0))
-            first = max(first, head.confirmed.get(lane, 0) + 1)
-        found.gaps += _missing_of(database, lane_epoch(old, lane), first, last)
-        edge.lanes[lane] = 0
-    edge.epoch = fresh
-    return {"epoch": fresh}
+    lasts = {database.epoch: dict(edge.lanes)}
+    if head is not None and (head.epoch == database.epoch or head.row > database.last_row):
+        lasts.setdefault(head.epoch, dict.fromkeys(LANES, 0))
+        database.last_row = max(database.last_row, head.row)  # so that it is told once
+    for epoch, lanes in lasts.items():
+        for lane in LANES:
+            last = lanes[lane]
+            first = database.confirmed.get(lane_epoch(epoch, lane), 0) + 1
+            if head is not None and head.epoch == epoch:
+                last = max(last, head.lanes.get(lane, 0))
+                first = max(first, head.confirmed.get(lane, 0) + 1)
+            found.gaps += _missing_of(database, lane_epoch(epoch, lane), first, last)
+    edge.epoch = secrets.token_hex(4)
+    edge.lanes.update(dict.fromkeys(LANES, 0))
+    return {"epoch": edge.epoch}
 
 
 def _settle(found: Recovered, meta: dict[str, str]) -> None:

@@ -19,7 +19,7 @@ from gateway.durable.journal import seal, unseal
 from gateway.episodes import LONGEST, Episode, Peak, Watch
 from gateway.errors import StorageError
 from gateway.history import History
-from gateway.pipeline import Pipeline
+from gateway.pipeline import Pipeline, PipelineSettings
 from gateway.score.scorer import Scorer
 from gateway.summary.block import BlockDraft
 from wire.blocks import SummaryColumns, concatenate
@@ -77,8 +77,8 @@ class PipelineState(msgspec.Struct, frozen=True, array_like=True):
     channels: tuple[tuple[str, ...], ...]
     units: tuple[tuple[str, ...], ...]
     streams_of: tuple[tuple[int, ...], ...]
-    rows: int
-    """Length of the history."""
+    settings: PipelineSettings
+    """Settings that were in force."""
     arrays: dict[str, ArrayState]
     watches: tuple[WatchState, ...]
     block: dict[str, ArrayState]
@@ -101,7 +101,7 @@ def pipeline_state(pipeline: Pipeline) -> PipelineState:
         channels=tuple(map(tuple, directory.channels)),
         units=tuple(map(tuple, directory.units)),
         streams_of=tuple(map(tuple, directory.streams_of)),
-        rows=pipeline.history.rows,
+        settings=pipeline.settings,
         arrays={name: ArrayState.of(array) for name, array in _arrays(pipeline)},
         watches=tuple(_watch_state(*item) for item in pipeline.episodes.watches.items()),
         block={f.name: ArrayState.of(getattr(parts, f.name)) for f in fields(SummaryColumns)}
@@ -122,7 +122,8 @@ def restore_pipeline(pipeline: Pipeline, state: PipelineState, scorers: list[Sco
     try:
         _restore_directory(pipeline.directory, state)
         arrays = {name: stored.array() for name, stored in state.arrays.items()}
-        _restore_history(pipeline, state.rows, arrays)
+        pipeline.put_in_force(state.settings)
+        _restore_history(pipeline, state.settings.most_rows, arrays)
         _restore_summaries(pipeline, state, arrays)
         pipeline.episodes.watches = {one.asset: _watch(one) for one in state.watches}
         pipeline.episodes.watched = np.zeros(len(state.assets), np.bool_)

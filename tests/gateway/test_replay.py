@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -18,7 +19,7 @@ from gateway.durable.database import Commit, Database
 from gateway.durable.edgestate import EdgeState
 from gateway.durable.recovery import DATABASE, Recovered, recover
 from gateway.durable.snapshot import decode_state, encode_state
-from gateway.edge import Edge
+from gateway.edge import Edge, settings_of
 from gateway.models.shelf import Shelf
 from gateway.outbox import Entry
 from tests.gateway.graphs import CHANNELS, bundled, coupled_rows, fleet, joint, load, magnitude
@@ -115,12 +116,12 @@ def plans(draw: st.DrawFn) -> Plan:
 
 def run(folder: Path, kind: str, plan: Plan, *, kills: bool) -> Recovered:
     """Feed the plan; a kill loses what was not committed, and the source sends it again."""
-    found = recover(folder, lambda epoch: edge_of(kind, epoch))
+    found = recover(folder, lambda epoch: edge_of(kind, epoch), settings_of(CONFIG))
     for part, action, snapshot, kill in plan.parts:
         if kills and kill:
             step(found.edge, action, part)  # processed, and never committed
             found.database.close()
-            found = recover(folder, lambda epoch: edge_of(kind, epoch))
+            found = recover(folder, lambda epoch: edge_of(kind, epoch), settings_of(CONFIG))
             assert not found.faults
         entries = [entry for entry in step(found.edge, action, part) if entry.epoch]
         draft = found.edge.collect(time_ms=1)
@@ -208,7 +209,7 @@ def test_what_the_outbox_lost_is_made_again(tmp_path: Path) -> None:
     before = outbox(found.database)
     found.database.commit(Commit(dropped=[(epoch, seq) for epoch, seq, *_ in before[:2]]))
     found.database.close()
-    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch))
+    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch), settings_of(CONFIG))
     assert outbox(again.database) == before
     assert len(again.restored) == 2
     again.database.close()
@@ -217,9 +218,9 @@ def test_what_the_outbox_lost_is_made_again(tmp_path: Path) -> None:
 def test_a_second_gateway_on_the_same_folder_is_refused(tmp_path: Path) -> None:
     from gateway.errors import StorageBusyError
 
-    found = recover(tmp_path, lambda epoch: edge_of("bundled", epoch))
+    found = recover(tmp_path, lambda epoch: edge_of("bundled", epoch), settings_of(CONFIG))
     with pytest.raises(StorageBusyError, match="another gateway runs on it"):
-        recover(tmp_path, lambda epoch: edge_of("bundled", epoch))
+        recover(tmp_path, lambda epoch: edge_of("bundled", epoch), settings_of(CONFIG))
     found.database.close()
 
 
@@ -230,7 +231,7 @@ def test_a_damaged_row_becomes_a_gap_of_its_readings(tmp_path: Path) -> None:
     last = found.database.last_row
     found.database.close()
     damage(tmp_path / DATABASE, last - 1)
-    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch))
+    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch), settings_of(CONFIG))
     assert again.faults
     ranges = sorted((g.source, g.first, g.last) for g in again.gaps if g.source)
     # 20 messages of 2 assets a row of the journal
@@ -260,3 +261,21 @@ def test_a_source_that_lost_readings_makes_a_gap_once() -> None:
     (gap,) = [json.loads(entry.payload) for entry in gaps]
     assert (gap["first"], gap["last"], gap["source"]) == (11, 15, "a0")
     assert edge.confirm(ask)[1] == []
+
+
+@pytest.mark.parametrize("rows", [16, 64])
+def test_other_settings_count_from_a_restart_on_and_lose_nothing(rows: int, tmp_path: Path) -> None:
+    made = messages(7, 2, 60)
+    plan = Plan([(made[:80], 1, True, False), (made[80:], 1, False, False)])
+    found = run(tmp_path, "bundled", plan, kills=False)
+    scored = found.edge.ledger.scored
+    found.database.close()
+    other = dataclasses.replace(settings_of(CONFIG), most_rows=rows, period_s=7.0)
+    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch), other)
+    assert not again.faults
+    assert again.edge.pipeline.history.rows == rows
+    assert again.edge.ledger.scored == again.edge.ledger.summarised == scored
+    entries = again.edge.take(messages(7, 2, 90)[120:], arrival_ms=0)
+    entries += [entry for some in again.edge.flush() for entry in some]
+    assert again.edge.ledger.scored == again.edge.ledger.summarised > scored
+    again.database.close()

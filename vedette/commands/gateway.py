@@ -135,6 +135,11 @@ def _show(found: GatewayStatus) -> None:
     console.print(f"{found.assets} assets, {found.streams} streams, {found.rss_mb} MB")
     for title, counts in _ledgers(found).items():
         console.print(f"{title}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items()))
+    if found.outbox.get("count"):
+        room = "" if found.room_h is None else f", room for {found.room_h:,g} h more"
+        console.print(f"waiting for the cloud since {found.pending_age_s:,.0f} s{room}")
+    for fault in found.faults:
+        console.print(f"fault: {fault}")
     if found.last_rejection:
         console.print(f"last rejection: {found.last_rejection}")
     table = Table("model", "version", "role", "assets", "scored")
@@ -151,7 +156,10 @@ def _ledgers(found: GatewayStatus) -> dict[str, dict[str, Any]]:
         "readings": found.readings,
         "messages": found.messages,
         "rejected": found.rejected,
+        "ledger": found.ledger,
+        "gaps": found.gaps,
         "outbox": found.outbox,
+        "storage": found.storage,
         "bytes up": found.bytes_up,
     }
     return {title: counts for title, counts in ledgers.items() if counts}
