@@ -115,6 +115,7 @@ class Committer:
         group = self._group
         group.inbound.append((session, inbound))
         group.messages += len(inbound.packets)
+        inbound.packets.clear()  # what they brought is in the pipeline: only their ids are owed
         stalled = group.messages >= FEW_MESSAGES and session.is_stalled
         if stalled or group.messages >= MOST_MESSAGES:
             self.hasten()

@@ -460,7 +460,7 @@ def _session(config: Config, section: BrokerSection, folder: Path, *, role: str)
         **{name: value for name, value in given.items() if value is not None},
         **{name: folder / path for name, path in files.items() if path is not None},
     )
-    return Session(endpoint, on_state=lambda state: _tell(role, state))
+    return Session(endpoint, on_state=lambda state: _tell(role, state), most_waiting=RECEIVE_MAX)
 
 
 def _tell(role: str, state: ConnectionState) -> None:

@@ -36,6 +36,7 @@ from wire.mqtt_errors import (
 )
 from wire.sendwindow import Oversized, Publication
 from wire.session import (
+    PAUSE_COUNT,
     REFUSED,
     Accepted,
     BrokerLeft,
@@ -90,6 +91,8 @@ class Session:
     `async with Session(endpoint)` waits for the first CONNACK and raises BrokerUnreachableError or
     ConnectionRefusedByBrokerError; `async with Session(endpoint).background()` returns at once and
     keeps trying. After that, connections are renewed for ever; `on_state` is told of each change.
+    With `most_waiting`, reading pauses while so many messages wait to be taken, even where that
+    delays the answers to our own: whoever takes them must not wait for such an answer.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Session:
         *,
         random: randomness.Random | None = None,
         on_state: Callable[[ConnectionState], None] | None = None,
+        most_waiting: int | None = None,
     ) -> None:
         self._endpoint = endpoint
         self.on_state = on_state
@@ -105,8 +109,11 @@ class Session:
         self._backoff = Backoff(random or randomness.Random())  # noqa: S311 - jitter, no secret
         self._takeovers = TakeoverWatch()
         self._core = SessionCore(
-            receive_max=endpoint.receive_max, max_packet_bytes=endpoint.max_packet_bytes
+            receive_max=endpoint.receive_max,
+            max_packet_bytes=endpoint.max_packet_bytes,
+            pause_count=most_waiting or PAUSE_COUNT,
         )
+        self._pauses_in_any_case = most_waiting is not None
         self._answers: dict[Publication, asyncio.Future[int]] = {}
         self._changes: dict[FilterChange, asyncio.Future[None]] = {}
         self._link: Link | None = None
@@ -433,7 +440,8 @@ class Session:
     def _adjust_reading(self) -> None:
         if self._link is None:
             return
-        if self._core.congested and not self._core.unanswered:
+        awaited = self._core.unanswered and not self._pauses_in_any_case
+        if self._core.congested and not awaited:
             self._link.deafen()
         else:
             self._link.listen()

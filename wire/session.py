@@ -17,6 +17,7 @@ from wire.mqtt_errors import FilterError, PacketTooLargeError, ProtocolViolation
 from wire.sendwindow import Oversized, PacketIds, Publication, SendWindow
 
 __all__ = [
+    "PAUSE_COUNT",
     "REFUSED",
     "Accepted",
     "BrokerLeft",
@@ -156,11 +157,14 @@ class SessionCore:
     to `feed`, and performs the `take_events`. Acknowledgements leave in order of arrival.
     """
 
-    def __init__(self, *, receive_max: int, max_packet_bytes: int) -> None:
+    def __init__(
+        self, *, receive_max: int, max_packet_bytes: int, pause_count: int = PAUSE_COUNT
+    ) -> None:
         self.phase = Phase.DOWN
         self.connection = 0
         self.arrivals = Arrivals(receive_max)
         self._max_packet_bytes = max_packet_bytes
+        self._pause_count = pause_count
         self._ids = PacketIds()
         self._window = SendWindow(self._ids)
         self._changes: dict[int, FilterChange] = {}
@@ -195,7 +199,7 @@ class SessionCore:
 
         At QoS 1 only brokers that exceed our Receive Maximum get there; mosquitto 2.0 is one.
         """
-        return len(self.arrivals) >= PAUSE_COUNT
+        return len(self.arrivals) >= self._pause_count
 
     @property
     def has_events(self) -> bool:
