@@ -109,7 +109,7 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         # With this set, paho leaves the writing to loop(), which sends many packets at once.
         client.on_socket_register_write = lambda *_: None
-        client.max_inflight_messages_set(65_535)
+        client.max_inflight_messages_set(0)  # no limit, and no search for the next at each PUBACK
         client.max_queued_messages_set(0)
         return client
 

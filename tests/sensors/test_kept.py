@@ -209,7 +209,7 @@ def test_any_damage_is_noticed_and_work_goes_on(tmp_path: Path) -> None:
     wanted = {"a": dict(enumerate(bodies(*range(300)), start=1))}
     wanted["b"] = wanted["a"]
     generator = random.Random(6)
-    for attempt in range(60):
+    for attempt in range(42):
         path = tmp_path / str(attempt) / "k"
         path.parent.mkdir()
         damaged = bytearray(content)
