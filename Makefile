@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: install demo test check bench broker clean
+.PHONY: install demo test check bench chaos soak broker clean
 
 install: $(VENV)/installed
 
@@ -29,6 +29,13 @@ check: install
 
 bench: install broker
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The long proofs; results are kept in benchmarks/results.
+chaos: install broker
+	$(BIN)/python -m tests.chaos.proof $(ARGS)
+
+soak: install broker
+	$(BIN)/python -m benchmarks.soak $(ARGS)
 
 # Tests and benchmarks want mosquitto; where it cannot be had, they use the embedded broker.
 broker:

@@ -15,8 +15,8 @@ from msgspec import Meta, Struct
 from gateway.decode.rules import SourceRule, rule_faults
 from gateway.errors import ConfigError
 from gateway.keylines import KeyLines, Path
+from wire.endpoint import Endpoint
 from wire.errors import WireError
-from wire.mqtt import Endpoint
 from wire.topics import DEFAULT_ROOT, Topics, check_name
 
 __all__ = [
