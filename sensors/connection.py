@@ -22,6 +22,7 @@ State = Literal["connecting", "open", "lost"]
 
 REFUSED_FOR_GOOD = frozenset({132, 133, 134, 135, 138, 140, 144, 149})
 """Reason codes that the same CONNECT or PUBLISH meets again (MQTT 5, 2.4)."""
+UNSPECIFIED = 128  # what paho says when it was not told
 FILTERS_AT_ONCE = 100
 MAX_PACKET_BYTES = 268_435_460  # MQTT 5, 1.5.5
 
@@ -153,5 +154,5 @@ class Connection:
 
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, code: Any, _more: Any) -> None:
         if self.state != "lost":
-            self.reason = str(code)
+            self.reason = "connection lost" if code.value == UNSPECIFIED else str(code)
             self.state = "lost"
