@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from tests.chaos.points import POINTS
+from tests.chaos.points import POINTS, Step
 from tests.chaos.wrapping import find, replace
 
 __all__ = ["Crash", "arm", "parse_crash"]
@@ -46,7 +46,7 @@ def arm(crash: Crash) -> None:
     if step.statement:
         _arm_statement(re.compile(step.statement, re.IGNORECASE), reached)
     else:
-        replace(step.path, lambda function: _guarded(function, find(step.path).is_async, reached))
+        replace(step.path, lambda function: _guarded(step, function, reached))
 
 
 def _counter(crash: Crash) -> Callable[[When], None]:
@@ -61,23 +61,24 @@ def _counter(crash: Crash) -> Callable[[When], None]:
 
 
 def _guarded(
-    function: Callable[..., Any], is_async: bool, reached: Callable[[When], None]
+    step: Step, function: Callable[..., Any], reached: Callable[[When], None]
 ) -> Callable[..., Any]:
+    def passed(result: Any) -> Any:
+        if re.search(step.result, repr(result) if step.result else ""):
+            reached("after")
+        return result
+
     @functools.wraps(function)
     async def guarded_async(*given: Any, **named: Any) -> Any:
         reached("before")
-        result = await function(*given, **named)
-        reached("after")
-        return result
+        return passed(await function(*given, **named))
 
     @functools.wraps(function)
     def guarded(*given: Any, **named: Any) -> Any:
         reached("before")
-        result = function(*given, **named)
-        reached("after")
-        return result
+        return passed(function(*given, **named))
 
-    return guarded_async if is_async else guarded
+    return guarded_async if find(step.path).is_async else guarded
 
 
 def _arm_statement(pattern: re.Pattern[str], reached: Callable[[When], None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["HARMLESS", "PLANTS", "POWER_CUT", "Plant"]
 CLEAN_START_BIT = 2
 LIVES = 3
 """How often a plant that kills lets its moment pass: the first ones have nothing to lose."""
+UNDERWAY_S = 0.3
+"""Time for what was told too early to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ def gateway_confirms_before_commit() -> None:
             nonlocal early
             told = list(told)
             answers = [entry for entry in told if entry.kind == "confirmed"]
-            early += len(answers)
+            early += bool(answers and services[0].edge.events)
             services[0]._send(answers)
             original(self, entries, told=[entry for entry in told if entry not in answers])
 
@@ -196,6 +199,7 @@ def gateway_confirms_before_commit() -> None:
     def deadly(original: Function) -> Function:
         def commit(self: Any, commit: Any) -> Any:
             if early > LIVES and commit.draft is not None and commit.draft.events:
+                time.sleep(UNDERWAY_S)
                 _die_once()
             return original(self, commit)
 
@@ -271,7 +275,7 @@ def checkpoint_apart() -> None:
                 self._connection.execute("BEGIN IMMEDIATE")
                 self._insert_snapshot(self.last_row + 1, commit.state)
                 self._connection.execute("COMMIT")
-                if checkpoints > LIVES:
+                if checkpoints > LIVES and commit.entries:
                     _die_once()
             return original(self, commit)
 

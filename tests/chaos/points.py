@@ -14,6 +14,8 @@ class Step:
     program: str
     path: str = ""
     statement: str = ""
+    result: str = ""
+    """Only calls count whose result, written as text, matches this pattern."""
     often: bool = True
     """Whether a running program gets there again and again."""
 
@@ -33,6 +35,7 @@ POINTS = {
     "cloud-acknowledge": Step("cloud", "wire.mqtt.Session.acknowledge"),
     "cloud-publish": Step("cloud", "wire.mqtt.Session.publish"),
     "cloud-write": Step("cloud", "cloud.store.Store.write"),
+    "cloud-blocks": Step("cloud", "cloud.store.Store.write", result="summaries|excerpts"),
     "cloud-sql-insert": Step("cloud", statement="INSERT"),
     "cloud-sql-commit": Step("cloud", statement="COMMIT"),
     "producer-append": Step("producer", "sensors.kept.KeptReadings.append"),
