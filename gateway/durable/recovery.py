@@ -15,7 +15,6 @@ from pathlib import Path
 from gateway.durable.database import Commit, Database
 from gateway.durable.edgestate import EdgeState
 from gateway.durable.gaps import Gap, gap_of_hole
-from gateway.durable.head import Head
 from gateway.durable.journal import JournalRow, decode_row
 from gateway.durable.salvage import salvage
 from gateway.durable.snapshot import decode_state
@@ -73,14 +72,13 @@ def recover(
     path = folder / DATABASE
     faults: list[str] = []
     database = _open_sound(path, faults)
-    head = database.read_head()
-    found = Recovered(database, make_edge(database.epoch), faults=faults)
-    _load(found, make_edge)
-    _compare(found, head)
-    if _was_set_back(path):
-        found.faults.append("the cloud has more of this storage than there is: it was set back")
-        found.renamed = _present_entries(found)
-    meta = _mend(found, head) if found.is_damaged else {}
+    try:
+        found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
+    except StorageError as error:  # what no check had found
+        database.close()
+        database = _salvaged(path, error, faults, epoch=database.epoch)
+        found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
+    meta = _mend(found) if found.is_damaged else {}
     found.restored += found.edge.adopt(settings)
     _settle(found, meta)
     (folder / SUSPECT).unlink(missing_ok=True)
@@ -101,9 +99,24 @@ def _open_sound(path: Path, faults: list[str]) -> Database:
     except StorageBusyError:
         raise
     except StorageError as error:
-        database, aside = salvage(path, epoch=epoch)
-        faults.append(f"{error}; put aside as {aside.name}, sound rows taken over")
+        database = _salvaged(path, error, faults, epoch=epoch)
     return database
+
+
+def _salvaged(path: Path, error: StorageError, faults: list[str], *, epoch: str) -> Database:
+    database, aside = salvage(path, epoch=epoch)
+    faults.append(f"{error}; put aside as {aside.name}, sound rows taken over")
+    return database
+
+
+def _go_on(found: Recovered, make_edge: Callable[[str], Edge]) -> Recovered:
+    """Read everything that a start must know."""
+    _load(found, make_edge)
+    _compare(found)
+    if _was_set_back(found.database.path):
+        found.faults.append("the cloud has more of this storage than there is: it was set back")
+        found.renamed = _present_entries(found)
+    return found
 
 
 def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
@@ -157,9 +170,9 @@ def _runs(
         yield part, hole
 
 
-def _compare(found: Recovered, head: Head | None) -> None:
+def _compare(found: Recovered) -> None:
     """Hold the database against its second witness."""
-    database = found.database
+    database, head = found.database, found.database.read_head()
     if head is not None and head.row > database.last_row:
         found.faults.append(
             f"{database.path}: expected the commit {head.row}, got {database.last_row}: "
@@ -167,12 +180,12 @@ def _compare(found: Recovered, head: Head | None) -> None:
         )
 
 
-def _mend(found: Recovered, head: Head | None) -> dict[str, str]:
+def _mend(found: Recovered) -> dict[str, str]:
     """Begin a new epoch, and note the messages of the old one that are gone.
 
     Where the head tells of a later epoch than the database, those of that one are gone too.
     """
-    database, edge = found.database, found.edge
+    database, edge, head = found.database, found.edge, found.database.read_head()
     lasts = {database.epoch: dict(edge.lanes)}
     if head is not None and (head.epoch == database.epoch or head.row > database.last_row):
         lasts.setdefault(head.epoch, dict.fromkeys(LANES, 0))
