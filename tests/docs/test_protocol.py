@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import json
 import re
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,6 +17,17 @@ import pytest
 import zstandard
 from msgspec import inspect as kinds
 
+from cloud import ingest
+from cloud.database import open_database
+from cloud.store import Store
+from gateway import drain
+from gateway.config import Config, GatewaySection
+from gateway.decode import sources as decode_sources
+from gateway.edge import Edge, lane_epoch
+from gateway.ledger import Ledger
+from gateway.models.shelf import open_shelf_blocking
+from gateway.outbox import LANE_OF, LANES
+from sensors import confirming
 from wire import blocks, codec, columns, contract, messages, onnxfile, sketch, topics
 from wire.topics import GATEWAY_KINDS, Topics
 
@@ -28,6 +41,9 @@ MESSAGES = (
     messages.AssetState,
     messages.GatewayStatus,
     messages.StoredMessage,
+    messages.ConfirmRequest,
+    messages.ConfirmedMessage,
+    messages.GapMessage,
     messages.ModelManifest,
 )
 PARTS = (
@@ -100,6 +116,7 @@ NAMERS = {
     kinds.StrType: text_type,
     kinds.IntType: lambda kind: f"integer{bounds(kind)}",
     kinds.FloatType: lambda kind: f"number{bounds(kind)}",
+    kinds.BoolType: lambda _: "boolean",
     kinds.BytesType: lambda _: "binary",
     kinds.NoneType: lambda _: "null",
     kinds.LiteralType: literal_type,
@@ -158,6 +175,13 @@ def limit_table() -> str:
         "chunk of a file": (messages.CHUNK_BYTES, "bytes"),
         "number of a chunk": (topics.MAX_CHUNK, ""),
         "topic root": (topics.MAX_ROOT_BYTES, "bytes of UTF-8"),
+        "messages that one gap record tells of": (ingest.MAX_RANGE, ""),
+        "readings that one gap record tells of": (ingest.MAX_READINGS, ""),
+        "`first` of a confirm request to the cloud": (ingest.MAX_RANGE, ""),
+        "epochs of a source that are remembered, besides the present one": (
+            decode_sources.EPOCHS_REMEMBERED,
+            "",
+        ),
         "event time": (int(messages.MAX_EVENT_MS), "ms since 1970-01-01 UTC (the year 2200)"),
         "nodes of a graph": (contract.MAX_NODES, ""),
         "protobuf fields of a model file": (onnxfile.MAX_FIELDS, ""),
@@ -171,8 +195,8 @@ def limit_table() -> str:
 def topic_patterns() -> dict[str, str]:
     """Each topic's pattern, made by its builder."""
     build, sha256 = Topics("ROOT"), "0" * 64
-    tails = {"alerts": "ASSET", "state": "ASSET", "cmd": "VERB"}
-    patterns = {"readings": build.readings("SOURCE")}
+    tails = {"alerts": "ASSET", "state": "ASSET", "cmd": "VERB", "confirmed": "SOURCE"}
+    patterns = {"readings": build.readings("SOURCE"), "asked": build.confirm("SOURCE")}
     for kind in GATEWAY_KINDS:
         patterns[kind] = build.gateway("GATEWAY", kind, tails.get(kind))
     patterns["meta"] = build.meta("ROLE")
@@ -268,11 +292,116 @@ def test_each_reason_has_its_row_and_no_other(heading: str, modules: tuple[objec
     assert listed == reasons(*modules)
 
 
+def test_the_cloud_refuses_for_the_reasons_listed() -> None:
+    section = DOCUMENT.split("### Reasons of the cloud\n")[1].split("\n#")[0]
+    listed = set(re.findall(r"^\| `([a-z_0-9]+)` \|", section, re.MULTILINE))
+    source = inspect.getsource(ingest)
+    found = re.findall(r'(?:MessageError\(\s*|, |else )"((?:bad|un|topic)[a-z_]*)"', source)
+    same = {f"wrong_{what}" for what in re.findall(r'_check_same\("(\w+)"', source)}
+    assert listed == {*found} | same
+
+
 @pytest.mark.parametrize("cls", [*MESSAGES, contract.ModelCard], ids=lambda cls: cls.__name__)
 def test_each_example_decodes_to_what_it_says(cls: type[msgspec.Struct]) -> None:
     (text,) = examples(f"example: {cls.__name__}")
     decoded = codec.decode_json(text.encode(), cls)
     assert json.loads(codec.encode_json(decoded)) == json.loads(text)
+
+
+def test_the_status_example_adds_up() -> None:
+    (text,) = examples("example: GatewayStatus")
+    status = json.loads(text)
+    readings, ledger = status["readings"], status["ledger"]
+    settled = ("scored", "missing", "duplicate", "out_of_range")
+    assert readings["received"] == sum(readings[name] for name in settled)
+    assert ledger["scored"] == readings["scored"] == ledger["open"] + ledger["summarised"]
+    assert ledger["summarised"] == ledger["stored"] + ledger["pending"] + ledger["dropped"]
+    assert ledger["pending"] == status["outbox"]["readings"]
+    assert sum(model["scored"] for model in status["models"]) == readings["scored"]
+    assert readings.keys() == Ledger().readings().keys()
+    assert ledger.keys() == Ledger().summary(pending=0).keys()
+
+
+def test_the_lanes_are_those_of_the_gateway() -> None:
+    for lane in LANES:
+        assert f"`{lane_epoch('<epoch>', lane)}`" in DOCUMENT
+        kinds_of_lane = [kind for kind, name in LANE_OF.items() if name == lane]
+        (row,) = re.findall(
+            rf"^\| `{lane_epoch('<epoch>', lane)}` \| (.*?) \|", DOCUMENT, re.MULTILINE
+        )
+        assert re.findall(r"[a-z]+", row) == kinds_of_lane
+
+
+def test_the_pauses_between_questions_are_those_of_the_code() -> None:
+    assert confirming.ASK_EVERY_S == drain.ASK_S == 1.0
+    assert f"expires after {confirming.ANSWERABLE_S:.0f} s" in FLOWING
+    assert f"up to {drain.ASK_CAP_S:.0f} s" in FLOWING
+    assert f"{decode_sources.EPOCHS_REMEMBERED} epochs before" in FLOWING
+    assert f"more than {decode_sources.REACH:,} off" in FLOWING
+
+
+def sequence(name: str) -> list[tuple[str, str, str]]:
+    """The steps of a walk-through: what happens (> sent, x lost, < answered), topic, payload."""
+    (text,) = examples(f"sequence: {name}")
+    lines = (line.split("  --")[0].split(maxsplit=2) for line in text.splitlines())
+    return [(mark, f"{topics.DEFAULT_ROOT}/{topic}", payload) for mark, topic, payload in lines]
+
+
+def test_a_gateway_answers_a_sensor_as_the_walk_through_says(tmp_path: Path) -> None:
+    config = Config(gateway=GatewaySection(id="site-7"))
+    shelf = open_shelf_blocking(tmp_path, most_rows=config.summaries.most_rows)
+    edge = Edge(config, shelf, epoch="b2x8m1")
+    told: list[tuple[str, dict]] = []
+    for mark, topic, payload in sequence("sensor"):
+        if mark == "<":
+            assert told.pop(0) == (topic, json.loads(payload))
+        elif mark == ">":
+            told += given(edge, topic, payload.encode())
+    assert told == []
+    assert edge.ledger.skipped == 0
+    assert edge.ledger.early > 0
+
+
+class Publication(NamedTuple):
+    topic: str
+    payload: bytes
+
+
+def given(edge: Edge, topic: str, payload: bytes) -> list[tuple[str, dict]]:
+    """Give a message to an edge as its shell does; return what it says."""
+    entries = edge.take([Publication(topic, payload)], arrival_ms=0.0)
+    for _, asked in edge.decoder.inbox:
+        answer, gaps = edge.confirm(codec.decode_json(asked, messages.ConfirmRequest))
+        entries += [*gaps, answer]
+    edge.decoder.inbox.clear()
+    return [
+        (entry.topic, json.loads(entry.payload))
+        for entry in entries
+        if entry.kind in {"gaps", "confirmed"}
+    ]
+
+
+def test_a_cloud_answers_a_gateway_as_the_walk_through_says(tmp_path: Path) -> None:
+    store = Store(open_database(f"sqlite:///{tmp_path}/cloud.sqlite"))
+    answer: messages.StoredMessage | None = None
+    for mark, topic, payload in sequence("cloud"):
+        if mark == "<":
+            assert json.loads(codec.encode_json(answer)) == json.loads(payload)
+        elif mark == ">":
+            body = block_of(payload) if payload.startswith("block") else payload.encode()
+            record = ingest.read_message(Topics(), topic=topic, payload=body)
+            asked = topic.endswith("/confirm")
+            answers = store.write([record], received_us=1).answers
+            answer = answers[0] if asked else answer
+    store.close()
+
+
+def block_of(text: str) -> bytes:
+    """`block EPOCH SEQ` as the excerpt of the examples under that number."""
+    (payload,) = (bytes.fromhex(text) for text in examples("block: excerpt"))
+    _, epoch, seq = text.split()
+    block = blocks.decode_excerpt(payload)
+    return blocks.encode_excerpt(dataclasses.replace(block, epoch=epoch, seq=int(seq)))
 
 
 def test_the_readings_example_decodes_as_an_array_too() -> None:
