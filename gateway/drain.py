@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
@@ -105,6 +106,7 @@ class Drain:
         self._more.set()
         self._changed = asyncio.Event()
         self._answered = asyncio.Event()
+        self._progressed = False
 
     def offer(self, entries: Iterable[Entry]) -> None:
         """Note entries that have just been committed."""
@@ -133,7 +135,10 @@ class Drain:
         self._answered.set()
         self._more.set()
         self._changed.set()
-        return lane.cursor.confirmed if lane.cursor.confirmed > before else None
+        if lane.cursor.confirmed <= before:
+            return None
+        self._progressed = True
+        return lane.cursor.confirmed
 
     def reload(self, epochs: Iterable[str]) -> None:
         """Forget what is in memory of these lanes: it has changed on the disk."""
@@ -236,17 +241,17 @@ class Drain:
     async def _ask_on(self) -> None:
         pause_s = ASK_S
         while True:
+            await asyncio.sleep(pause_s)
+            asked = [lane.cursor for lane in self._lanes.values() if lane.cursor.unconfirmed]
             self._answered.clear()
-            for lane in list(self._lanes.values()):
-                if lane.cursor.unconfirmed:
-                    await self._ask(lane.cursor)
-            try:
-                async with asyncio.timeout(pause_s):
+            self._progressed = not asked
+            for cursor in asked:
+                await self._ask(cursor)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ASK_S if asked else 0):
                     await self._answered.wait()
-                await asyncio.sleep(ASK_S)
-                pause_s = ASK_S
-            except TimeoutError:
-                pause_s = min(2 * pause_s, ASK_CAP_S)
+            # What is refused again and again, and a cloud that is away, are asked ever less.
+            pause_s = ASK_S if self._progressed else min(2 * pause_s, ASK_CAP_S)
 
     async def _ask(self, cursor: Cursor) -> None:
         request = ConfirmRequest(
