@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["POINTS", "Step"]
+__all__ = ["POINTS", "RARE", "Step"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,29 +16,64 @@ class Step:
     statement: str = ""
     result: str = ""
     """Only calls count whose result, written as text, matches this pattern."""
-    often: bool = True
-    """Whether a running program gets there again and again."""
 
 
-POINTS = {
-    "gateway-acknowledge": Step("gateway", "wire.mqtt.Session.acknowledge"),
-    "gateway-publish": Step("gateway", "wire.mqtt.Session.publish"),
-    "gateway-take": Step("gateway", "gateway.edge.Edge.take"),
-    "gateway-commit": Step("gateway", "gateway.durable.database.Database.commit"),
-    "gateway-checkpoint": Step(
-        "gateway", "gateway.durable.database.Database._insert_snapshot", often=False
-    ),
-    "gateway-sql-begin": Step("gateway", statement="BEGIN"),
-    "gateway-sql-insert": Step("gateway", statement="INSERT|REPLACE"),
-    "gateway-sql-delete": Step("gateway", statement="DELETE"),
-    "gateway-sql-commit": Step("gateway", statement="COMMIT"),
-    "cloud-acknowledge": Step("cloud", "wire.mqtt.Session.acknowledge"),
-    "cloud-publish": Step("cloud", "wire.mqtt.Session.publish"),
-    "cloud-write": Step("cloud", "cloud.store.Store.write"),
-    "cloud-blocks": Step("cloud", "cloud.store.Store.write", result="summaries|excerpts"),
-    "cloud-sql-insert": Step("cloud", statement="INSERT"),
-    "cloud-sql-commit": Step("cloud", statement="COMMIT"),
-    "producer-append": Step("producer", "sensors.kept.KeptReadings.append"),
-    "producer-confirm": Step("producer", "sensors.kept.KeptReadings.confirm"),
-    "producer-sql-commit": Step("producer", statement="COMMIT"),
+def _points(program: str, paths: dict[str, str], statements: dict[str, str]) -> dict[str, Step]:
+    calls = {f"{program}-{name}": Step(program, path) for name, path in paths.items()}
+    spoken = {
+        f"{program}-sql-{name}": Step(program, statement=pattern)
+        for name, pattern in statements.items()
+    }
+    return calls | spoken
+
+
+GATEWAY = {
+    "recover": "gateway.durable.recovery.recover",
+    "settle": "gateway.durable.recovery._settle",
+    "take": "gateway.edge.Edge.take",
+    "tick": "gateway.edge.Edge.tick",
+    "answer-source": "gateway.service.Service._answer_source",
+    "take-answer": "gateway.service.Service._take_answer",
+    "commit": "gateway.durable.database.Database.commit",
+    "journal-row": "gateway.durable.database.Database._insert_row",
+    "entries": "gateway.durable.database.Database._insert_entries",
+    "confirmed": "gateway.durable.database.Database._delete_entries",
+    "checkpoint": "gateway.durable.database.Database._insert_snapshot",
+    "head": "gateway.durable.head.HeadFile.write",
+    "prune": "gateway.durable.database.Database.prune_journal",
+    "committed": "gateway.service.Service._committed",
+    "acknowledge": "wire.mqtt.Session.acknowledge",
+    "upload": "gateway.drain.Drain._publish",
+    "ask": "gateway.drain.Drain._ask",
+    "publish": "wire.mqtt.Session.publish",
 }
+CLOUD = {
+    "open": "cloud.database.open_database",
+    "read": "cloud.service.CloudService._read",
+    "write": "cloud.store.Store.write",
+    "ledgers": "cloud.batch.save_ledgers",
+    "summaries": "cloud.batch.insert_summaries",
+    "alert": "cloud.batch.insert_alert",
+    "confirm": "cloud.batch.Batch._confirm",
+    "acknowledge": "wire.mqtt.Session.acknowledge",
+    "answer": "cloud.service.CloudService._publish_answer",
+}
+PRODUCER = {
+    "append": "sensors.kept.KeptReadings.append",
+    "confirm": "sensors.kept.KeptReadings.confirm",
+    "answered": "sensors.kept.KeptReadings.answered",
+    "send": "sensors.connection.Connection.publish",
+    "take-answer": "sensors.keptpublisher.KeptPublisher._take",
+    "log": "tests.chaos.taking.TakenLog.extend",
+}
+TRANSACTION = {"begin": "BEGIN", "insert": "INSERT", "delete": "DELETE", "commit": "COMMIT"}
+
+POINTS: dict[str, Step] = {
+    **_points("gateway", GATEWAY, TRANSACTION),
+    **_points("cloud", CLOUD, {"insert": "INSERT", "update": "UPDATE", "commit": "COMMIT"}),
+    **_points("producer", PRODUCER, TRANSACTION),
+    "cloud-blocks": Step("cloud", "cloud.store.Store.write", result="summaries|excerpts"),
+}
+"""To add a point, add a line to one of the tables above."""
+RARE = {"gateway-recover", "gateway-settle", "gateway-checkpoint", "gateway-prune", "cloud-open"}
+"""Points that a run comes to only once or twice, at its start."""

@@ -118,6 +118,7 @@ class Stage:
             self.start_broker()
         for program in (self.cloud, self.gateway, self.producer):
             if not program.is_running:
+                program.kill()
                 program.start()
 
     def tend(self, *names: str) -> None:

@@ -27,6 +27,7 @@ def test_a_program_comes_back_from_a_crash(stage: Stage, crash: Crash) -> None:
 
 
 def test_after_all_crashes_nothing_is_lost_and_nothing_counts_twice(stage: Stage) -> None:
+    stage.start()
     stage.enough()
     stage.finish()
     report, findings = stage.judge()
