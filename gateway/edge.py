@@ -236,18 +236,26 @@ class Edge:
                 self._restore_counters(last[-1])
         return entries
 
-    def bridge(self, row: JournalRow) -> list[Lost]:
-        """Return the readings that fell into a hole of the journal before `row`, as far as known.
+    def bridge(self, rows: Iterable[JournalRow]) -> list[Lost]:
+        """Return the readings that fell into a hole of the journal before `rows`, as far as known.
 
-        Raises StorageError when names were lost with it: then nothing behind it can be run.
+        The first number of each source behind the hole tells. Raises StorageError when names were
+        lost with it: then nothing behind it can be run.
         """
         directory = self.pipeline.directory
-        self._expect_names(row)
-        lost: list[Lost] = []
-        for event in unpack_events(row.events, directory.asset_of_streams()):
-            if isinstance(event, Taken):
-                lost += missed(self.decoder.sources, event.batch, directory.assets)
-        return lost
+        names, asset_of = list(directory.assets), directory.asset_of_streams()
+        lost: dict[str, list[Lost]] = {}
+        for at, row in enumerate(rows):
+            if not at:
+                self._expect_names(row)
+            names += row.assets
+            asset_of = np.append(asset_of, [asset for asset, *_ in row.streams]).astype(np.int32)
+            for event in unpack_events(row.events, asset_of):
+                if isinstance(event, Taken):
+                    found = missed(self.decoder.sources, event.batch, names)
+                    for name, gaps in found.items():
+                        lost.setdefault(name, gaps)
+        return [gap for gaps in lost.values() for gap in gaps]
 
     def install(self) -> None:
         """Put what is on the shelf into service, between two batches."""

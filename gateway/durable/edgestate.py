@@ -78,15 +78,15 @@ def source_mark(state: MarkState) -> SourceMark:
     return SourceMark(state.epoch, state.seq, dict(state.older))
 
 
-def missed(sources: Sources, batch: Batch, names: Sequence[str]) -> list[Lost]:
-    """Return what lies between the marks and the first numbers of a batch behind a hole."""
+def missed(sources: Sources, batch: Batch, names: Sequence[str]) -> dict[str, list[Lost]]:
+    """Return, by source, what lies between its mark and its first number in the batch."""
     numbered = np.flatnonzero(batch.seq)
     assets, first = np.unique(batch.asset[numbered], return_index=True)
-    lost: list[Lost] = []
+    lost: dict[str, list[Lost]] = {}
     for asset, seq in zip(assets.tolist(), batch.seq[numbered][first].tolist(), strict=True):
-        mark = sources.mark(asset)
-        if mark.epoch and seq > mark.seq + 1:
-            lost.append(Lost(names[asset], mark.epoch, mark.seq + 1, seq - 1))
+        name, mark = names[asset], sources.mark(asset)
+        behind = mark.epoch and seq > mark.seq + 1
+        lost[name] = [Lost(name, mark.epoch, mark.seq + 1, seq - 1)] if behind else []
     return lost
 
 

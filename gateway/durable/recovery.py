@@ -140,7 +140,7 @@ def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
 
 def _replay(found: Recovered, part: list[JournalRow], *, hole: bool) -> None:
     if hole:
-        found.gaps += map(gap_of_hole, found.edge.bridge(part[0]))
+        found.gaps += map(gap_of_hole, found.edge.bridge(part))
     made = found.edge.replay(part)
     found.readings += sum(_readings_of(row) for row in part)
     if found.edge.is_faithful and not found.is_damaged:
