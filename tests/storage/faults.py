@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from tests.storage.corrupt import run_damages
 from tests.storage.lostsync import run_lost_syncs
 from tests.storage.outcome import Outcome
 from tests.storage.powercut import run_power_cuts
@@ -15,6 +16,7 @@ __all__ = ["FAULTS"]
 FAULTS: Mapping[str, Callable[[Path, int, int], Outcome]] = MappingProxyType(
     {
         "powercut": run_power_cuts,
+        "corrupt": run_damages,
         "lostsync": run_lost_syncs,
     }
 )
