@@ -57,7 +57,7 @@ class Cursor:
 
         `asked` is what had been sent before the request that this answers, 0 = it answers none.
         """
-        self.answered = self.answered or asked > 0
+        self.answered = self.answered or asked > 0 or self.sent == 0
         if seq > self.last:
             if self.is_present:
                 return Answer.SET_BACK
