@@ -21,8 +21,11 @@ CHUNK = 500
 PACED_CHUNKS_PER_S = 500
 
 
-def blast(port: int, load: Load, *, first: int, count: int, rate: float) -> float:
-    """Publish messages first..first+count-1, `rate` a second (0: no limit); return the seconds."""
+def blast(port: int, load: Load, *, first: int, count: int, rate: float) -> tuple[float, float]:
+    """Publish messages first..first+count-1, `rate` a second (0: no limit).
+
+    Returns the moment it began, on the monotonic clock, and the seconds it took.
+    """
     chunk = CHUNK if not rate else max(int(rate / PACED_CHUNKS_PER_S), 1)
     with Client(port, name=f"blaster-{load.prefix}") as client:
         started = time.monotonic()
@@ -39,7 +42,7 @@ def blast(port: int, load: Load, *, first: int, count: int, rate: float) -> floa
                 unanswered -= answers(client, LONG_S)
         while unanswered:
             unanswered -= answers(client, LONG_S)
-        return time.monotonic() - started
+        return started, time.monotonic() - started
 
 
 def answers(client: Client, timeout_s: float) -> int:
@@ -58,8 +61,8 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="messages a second; 0: no limit")
     given = parser.parse_args()
     load = Load(given.assets, given.channels)
-    seconds = blast(given.port, load, first=given.first, count=given.count, rate=given.rate)
-    print(json.dumps({"messages": given.count, "seconds": seconds}))
+    began, seconds = blast(given.port, load, first=given.first, count=given.count, rate=given.rate)
+    print(json.dumps({"messages": given.count, "began": began, "seconds": seconds}))
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@ reading scored by ONNX. The measured process has one core, broker and load the o
 from __future__ import annotations
 
 import statistics
-import tempfile
 from pathlib import Path
 
 from benchmarks import fleet, latency
 from benchmarks.counting import COUNTERS
+from benchmarks.disk import disk_folder
 from benchmarks.load import Load
 from benchmarks.process import OTHER_CORE, on_core, subject
 from benchmarks.report import Report, median
-from benchmarks.stand import Cost, Stand, blast, open_broker, open_stand
+from benchmarks.stand import Cost, Setting, Stand, blast, open_broker, open_stand
+from benchmarks.stored import read_stored
 
 STREAMS = 1000
 CHANNELS = 8
@@ -26,8 +27,7 @@ def main() -> None:
     """Run everything and report."""
     report = Report.from_command_line("gateway", about=__doc__)
     report.add(load="saturating: as fast as the broker and the load share one core", runs={})
-    with tempfile.TemporaryDirectory() as name, on_core(OTHER_CORE):
-        folder = Path(name)
+    with disk_folder() as folder, on_core(OTHER_CORE):
         measure_costs(report, folder)
         measure_latency(report, folder)
         measure_eight(report, folder)
@@ -52,6 +52,7 @@ def measure_costs(report: Report, folder: Path) -> None:
         measure_memory(report, stand, first)
         scored = stand.check()
         report.add(readings_published=stand.published, readings_scored=scored)
+        tell_disk(report, costs["gateway"], stand)
 
 
 def count(counter: str, stand: Stand, messages: int, folder: Path) -> Cost:
@@ -84,6 +85,21 @@ def tell_costs(report: Report, costs: dict[str, list[Cost]]) -> None:
         report.add(**{f"ratio_to_{other}": round(own / report.result[f"{other}_us"], 2)})
 
 
+def tell_disk(report: Report, costs: list[Cost], stand: Stand) -> None:
+    """Report what a reading takes of the disk; nobody confirms, so that all of it is kept."""
+    stored = read_stored(stand.storage)
+    journal, outbox = stored.journal_bytes, stored.outbox_bytes
+    report.add(
+        kept_bytes_per_reading=round(stored.kept_bytes / stand.published, 2),
+        kept_journal_bytes_per_reading=round(journal / stand.published, 2),
+        kept_outbox_bytes_per_reading=round(outbox / stand.published, 2),
+        checkpoint_bytes=stored.snapshot_bytes,
+        written_bytes_per_reading=median([cost.written_bytes / cost.messages for cost in costs]),
+        commits_per_s=median([cost.commits_per_s for cost in costs]),
+        readings_per_commit=median([cost.messages / max(cost.commits, 1) for cost in costs]),
+    )
+
+
 def tell(report: Report, key: str, costs: list[Cost], *, channels: int = 1) -> None:
     """Report the median cost of a reading under `key`, and every run."""
     runs = [cost.us_per_message / channels for cost in costs]
@@ -97,8 +113,12 @@ def tell(report: Report, key: str, costs: list[Cost], *, channels: int = 1) -> N
 
 
 def measure_memory(report: Report, stand: Stand, first: tuple[int, float]) -> None:
-    """Go on until the memory of a long run shows."""
+    """Go on until the memory of a long run shows.
+
+    The first checkpoint costs once, so that the growth after it is reported too.
+    """
     last = report.size(quick=400_000, full=2_000_000)
+    later = (stand.published, stand.gateway.rss_mb)
     if stand.published < last:
         cost = stand.run(last - stand.published)
         report.add(long_run_us_per_reading=round(cost.us_per_message, 3))
@@ -106,6 +126,8 @@ def measure_memory(report: Report, stand: Stand, first: tuple[int, float]) -> No
         rss_mb=round(stand.gateway.rss_mb, 1),
         rss_growth_mb=round(stand.gateway.rss_mb - first[1], 2),
         rss_growth_from_to_readings=[first[0], stand.published],
+        rss_growth_later_mb=round(stand.gateway.rss_mb - later[1], 2),
+        rss_growth_later_from_to_readings=[later[0], stand.published],
     )
 
 
@@ -164,7 +186,7 @@ def runs_of(
 ) -> list[Cost]:
     """Run a gateway of its own on a load, every stream seen before, a window full."""
     messages = max(report.size(quick=40_000, full=200_000) // divisor, 1)
-    with open_stand(folder, load, models=models) as stand:
+    with open_stand(folder, load, Setting(models=models)) as stand:
         stand.run(min(40 * load.assets, messages))
         costs = [stand.run(messages) for _ in range(report.runs)]
         stand.check()

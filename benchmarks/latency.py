@@ -55,14 +55,14 @@ def measure(stand: Stand, *, probes: int) -> Latencies:
         client.subscribe(ANSWER)
         probe = Probe(client, Load(probes, prefix="probe"))
         probe.warm_up()
-        stand.gateway.settle()
+        stand.settle()
         messages = int(RATE * (probes * EVERY_S + 1.0))
         used_s, began_s = stand.gateway.cpu_s, time.monotonic()
         with paced_blast(stand, messages=messages, rate=RATE):
             probe.run()
         share = (stand.gateway.cpu_s - used_s) / (time.monotonic() - began_s)
         probe.found.core_share = share
-    stand.gateway.settle()
+    stand.settle()
     stand.more_readings += probe.readings
     if len(probe.found.alerts_ms) < probes:
         raise BenchmarkError(f"expected {probes} alerts, got {len(probe.found.alerts_ms)}")

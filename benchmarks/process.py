@@ -66,6 +66,12 @@ class Subject:
         """Resident memory, 10^6 bytes."""
         return float(psutil.Process(self.process.pid).memory_info().rss) / 1e6
 
+    @property
+    def written_bytes(self) -> int:
+        """Bytes that it had a disk write since its start; files in memory count nothing."""
+        written: int = psutil.Process(self.process.pid).io_counters().write_bytes
+        return written
+
     def await_line(self, expected: str) -> None:
         """Wait for a line on its stdout; raise BenchmarkError for any other."""
         assert self.process.stdout is not None
@@ -83,6 +89,11 @@ class Subject:
             if used - before < QUIET_SHARE * QUIET_S:
                 return
         raise BenchmarkError(f"{self.name}: expected rest within {LONG_S} s")
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        self.process.kill()
+        self.process.wait()
 
     def stop(self) -> None:
         """Ask it to end, and end it when it does not."""

@@ -6,22 +6,36 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import mqtt5
 
+from benchmarks.asking import Asker
 from benchmarks.client import Client
 from benchmarks.load import Load
 from benchmarks.process import ROOT, Subject, output_of, subject
 from benchmarks.report import BenchmarkError
-from vedette.broker import Broker, find_broker, free_port
+from benchmarks.stored import read_head
+from vedette.broker import NO_OVERRIDES, Broker, find_broker, free_port, start_mosquitto
 from wire.codec import decode_json
 from wire.messages import GatewayStatus
 from wire.topics import Topics
 
-__all__ = ["Cost", "Stand", "blast", "open_broker", "open_stand", "paced_blast"]
+__all__ = [
+    "GATEWAY",
+    "Cost",
+    "Setting",
+    "Stand",
+    "blast",
+    "blast_timed",
+    "open_broker",
+    "open_gateway",
+    "open_stand",
+    "paced_blast",
+    "read_status",
+]
 
 GATEWAY = "bench"
 WAIT_S = 60.0
@@ -34,7 +48,41 @@ url = "{url}"
 
 [models]
 directory = "{models}"
+
+[storage]
+directory = "{storage}"
 """
+UPLINK = """
+[uplink]
+url = "{url}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a gateway of the stand is told; folders left out lie in the stand's own."""
+
+    models: Path | None = None
+    storage: Path | None = None
+    uplink: str | None = None
+    """Address of the cloud's broker; None = that of the site."""
+    broker: tuple[tuple[str, str], ...] = ()
+    """Options of mosquitto other than the repository's."""
+
+    def write(self, folder: Path, site: str) -> None:
+        """Write the gateway's file into `folder`."""
+        text = CONFIG.format(
+            gateway=GATEWAY,
+            url=site,
+            models=self.models or folder / "models",
+            storage=self.storage or folder / "data",
+        )
+        if self.uplink:
+            text += UPLINK.format(url=self.uplink)
+        (folder / "gateway.toml").write_text(text, "utf-8")
+
+
+PLAIN = Setting()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +95,20 @@ class Cost:
     """Messages a second that the broker took."""
     busy: float
     """Share of its core that the measured process used while messages came."""
+    commits: int = 0
+    """Rows of the journal: one a commit."""
+    written_bytes: int = 0
+    """Bytes that it had the disk write."""
 
     @property
     def us_per_message(self) -> float:
         """CPU microseconds a message."""
         return self.cpu_s / self.messages * 1e6
+
+    @property
+    def commits_per_s(self) -> float:
+        """Commits a second while messages came."""
+        return self.commits * self.rate / self.messages
 
 
 @dataclass(slots=True)
@@ -62,6 +119,7 @@ class Stand:
     gateway: Subject
     load: Load
     folder: Path
+    storage: Path
     published: int = 0
     """Messages of the load."""
     more_readings: int = 0
@@ -69,12 +127,26 @@ class Stand:
 
     def run(self, messages: int) -> Cost:
         """Publish the next messages and return what they cost the gateway."""
-        before = self.gateway.cpu_s
+        before, row = self.gateway.cpu_s, read_head(self.storage).row
+        written = self.gateway.written_bytes
         seconds = blast(self.broker, self.load, first=self.published, count=messages)
         self.published += messages
         busy = (self.gateway.cpu_s - before) / seconds
+        self.settle()
+        return Cost(
+            self.gateway.cpu_s - before,
+            messages,
+            messages / seconds,
+            busy,
+            read_head(self.storage).row - row,
+            self.gateway.written_bytes - written,
+        )
+
+    def settle(self) -> None:
+        """Wait until everything published is on the disk and the gateway rests."""
+        with Client(self.broker.port, name="asker") as client:
+            Asker(client).ask()
         self.gateway.settle()
-        return Cost(self.gateway.cpu_s - before, messages, messages / seconds, busy)
 
     def check(self) -> int:
         """Stop the gateway; raise BenchmarkError unless its last status shows every reading scored.
@@ -90,33 +162,49 @@ class Stand:
 
 
 @contextlib.contextmanager
-def open_broker(folder: Path) -> Iterator[Broker]:
-    """Run a broker with the repository's mosquitto.conf in `folder`."""
-    folder.mkdir(parents=True)
-    with find_broker()(port=free_port(), directory=folder) as broker:
-        yield broker
+def open_broker(
+    folder: Path, *, port: int = 0, options: Mapping[str, str] = NO_OVERRIDES
+) -> Iterator[Broker]:
+    """Run a broker with the repository's mosquitto.conf in `folder`; other options need mosquitto.
+
+    Without a port it takes a free one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    chosen = port or free_port()
+    if options:
+        with start_mosquitto(port=chosen, directory=folder, overrides=options) as broker:
+            yield broker
+    else:
+        with find_broker()(port=chosen, directory=folder) as broker:
+            yield broker
 
 
 @contextlib.contextmanager
-def open_stand(folder: Path, load: Load, *, models: Path | None = None) -> Iterator[Stand]:
+def open_stand(folder: Path, load: Load, setting: Setting = PLAIN) -> Iterator[Stand]:
     """Run broker and gateway in `folder`; wait until the gateway has subscribed."""
-    with open_broker(folder / "broker") as broker:
-        config = folder / "gateway.toml"
-        directory = models or folder / "models"
-        config.write_text(
-            CONFIG.format(gateway=GATEWAY, url=broker.url, models=directory), encoding="utf-8"
-        )
-        arguments = ["-m", "gateway", "--config", str(config)]
-        with subject(*arguments, log=folder / "gateway.log") as gateway:
+    with open_broker(folder / "broker", options=dict(setting.broker)) as broker:
+        setting.write(folder, broker.url)
+        with open_gateway(folder) as gateway:
             read_status(broker, presence="online")
             gateway.settle()
-            yield Stand(broker, gateway, load, folder)
+            yield Stand(broker, gateway, load, folder, setting.storage or folder / "data")
+
+
+def open_gateway(folder: Path) -> contextlib.AbstractContextManager[Subject]:
+    """Run the gateway of the settings in `folder`."""
+    arguments = ("-m", "gateway", "--config", str(folder / "gateway.toml"))
+    return subject(*arguments, log=folder / "gateway.log")
 
 
 def blast(broker: Broker, load: Load, *, first: int, count: int) -> float:
     """Publish messages of the load as fast as the broker takes them; return the seconds."""
-    seconds: float = output_of(*blaster(broker, load, first=first, count=count))["seconds"]
-    return seconds
+    return blast_timed(broker, load, first=first, count=count)[1]
+
+
+def blast_timed(broker: Broker, load: Load, *, first: int, count: int) -> tuple[float, float]:
+    """Publish as `blast` does; return the moment it began, and the seconds."""
+    result = output_of(*blaster(broker, load, first=first, count=count))
+    return result["began"], result["seconds"]
 
 
 @contextlib.contextmanager
