@@ -198,7 +198,7 @@ def gateway_confirms_before_commit() -> None:
 
     def deadly(original: Function) -> Function:
         def commit(self: Any, commit: Any) -> Any:
-            if early > LIVES and commit.draft is not None and commit.draft.events:
+            if early and commit.draft is not None and commit.draft.events:
                 time.sleep(UNDERWAY_S)
                 _die_once()
             return original(self, commit)

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,8 +30,6 @@ class Program:
     exits: list[int] = field(default_factory=list)
     """How the runs ended that nobody killed or stopped."""
     starts: int = 0
-    started_s: float = 0.0
-    """Wall clock of the newest start."""
 
     @property
     def log(self) -> str:
@@ -64,7 +61,6 @@ class Program:
                 env=os.environ | self.environment,
             )
         self.starts += 1
-        self.started_s = time.time()
 
     def tend(self) -> None:
         """Start it again where it has left by itself, as an init system would."""

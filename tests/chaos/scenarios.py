@@ -59,12 +59,12 @@ def gateway_dies_before_commit(stage: Stage, tampering: Tampering) -> None:
 
 def gateway_dies_after_commit(stage: Stage, tampering: Tampering) -> None:
     """Everything is on the gateway's disk and nobody was told."""
-    _crash(stage, tampering, "gateway", "gateway-commit:after:4")
+    _crash(stage, tampering, "gateway", "gateway-commit:after:14")
 
 
 def gateway_dies_while_it_confirms(stage: Stage, tampering: Tampering) -> None:
     """What sources ask about is on no disk yet, and the broker forgets that it has it."""
-    _await_crash(stage, tampering, "gateway", "gateway-commit:before:30")
+    _await_crash(stage, tampering, "gateway", "gateway-commit:before:50")
     stage.broker.kill()
     stage.start_broker()
     stage.gateway.start(tampering=tampering.get("gateway", ()))
@@ -141,7 +141,8 @@ def _start_cloud(stage: Stage, ear: Ear, tampering: Tampering) -> None:
 
 KEPT = Plan(sources=2, channels=3, rows=300)
 STEADY = Plan(sources=2, channels=3, rows=400, rate=400.0)
-FOREIGN = Plan(sources=2, channels=3, rows=300, rate=200.0, is_foreign=True)
+LONGER = Plan(sources=2, channels=3, rows=800, rate=400.0)
+FOREIGN = Plan(sources=2, channels=3, rows=300, rate=400.0, is_foreign=True)
 HURRIED = Plan(sources=2, channels=3, rows=300, is_foreign=True)
 
 SCENARIOS = {
@@ -153,7 +154,7 @@ SCENARIOS = {
     "cloud dies after commit": Scenario(STEADY, cloud_dies_after_commit),
     "gateway is away": Scenario(FOREIGN, gateway_is_away),
     "gateway is restarted": Scenario(STEADY, gateway_is_restarted),
-    "gateway dies while it confirms": Scenario(STEADY, gateway_dies_while_it_confirms),
+    "gateway dies while it confirms": Scenario(LONGER, gateway_dies_while_it_confirms),
     "gateway dies at a checkpoint": Scenario(STEADY, gateway_dies_at_a_checkpoint),
     "a device hurries": Scenario(HURRIED, device_hurries),
 }
