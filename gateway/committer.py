@@ -24,7 +24,6 @@ log = logging.getLogger("vedette.gateway")
 
 T = TypeVar("T")
 
-COMMIT_S = 0.05
 MOST_MESSAGES = 500
 FEW_MESSAGES = 8
 """With fewer no commit is hastened because the broker waits: slow traffic looks the same."""
@@ -37,7 +36,7 @@ RETRY_S = 1.0
 
 
 class Unsaved(NamedTuple):
-    """What the newest checkpoint does not hold yet."""
+    """What the newest snapshot does not hold yet."""
 
     row: int
     """Row of the journal that it was made after."""
@@ -69,8 +68,8 @@ class Group:
 class Committer:
     """The shell around the database: one thread writes, and the loop goes on meanwhile.
 
-    A commit comes at once when there is an alert, else after 50 ms or 500 messages, and as soon as
-    the broker can be seen to wait for acknowledgements.
+    A commit comes at once when there is an alert, else after `commit_s` or 500 messages, and as
+    soon as the broker can be seen to wait for acknowledgements.
     """
 
     def __init__(
@@ -82,6 +81,7 @@ class Committer:
         journal_bytes: int,
         committed: Callable[[Group, Removed | None], None],
         unsaved: Unsaved,
+        commit_s: float,
     ) -> None:
         self.edge = edge
         self.database = database
@@ -91,6 +91,7 @@ class Committer:
         self._ballast = ballast
         self._journal_bytes = journal_bytes
         self._committed = committed
+        self._commit_s = commit_s
         self._writer = ThreadPoolExecutor(1, "storage")
         self._group = Group()
         self._writing: Group | None = None
@@ -170,6 +171,12 @@ class Committer:
         self._writer.shutdown()
 
     @property
+    def uncommitted_readings(self) -> int:
+        """Readings in summaries that are made, and not on the disk yet."""
+        groups = [self._group, *([self._writing] if self._writing else [])]
+        return sum(entry.readings for group in groups for entry in group.kept)
+
+    @property
     def _waiting(self) -> int:
         return self._group.messages + (self._writing.messages if self._writing else 0)
 
@@ -231,7 +238,7 @@ class Committer:
 
     def _soon(self) -> None:
         if self._timer is None and not self._due.is_set():
-            self._timer = asyncio.get_running_loop().call_later(COMMIT_S, self.hasten)
+            self._timer = asyncio.get_running_loop().call_later(self._commit_s, self.hasten)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

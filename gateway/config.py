@@ -121,6 +121,8 @@ class StorageSection(Section, frozen=True):
     """Megabytes (10^6 bytes) at most; then raw history goes first, then excerpts, then detail."""
     journal_mb: Annotated[float, Meta(ge=0, le=1_000_000)] = 64.0
     """Megabytes of raw history at most, beyond what a restart needs."""
+    commit_ms: Annotated[int, Meta(ge=1, le=10_000)] = 50
+    """Milliseconds of input in one commit at most; longer spares flash, and holds answers back."""
     ballast_mb: Annotated[float, Meta(ge=0, le=1_000)] = 4.0
     """Megabytes held back so that a full disk can still be cleaned."""
 

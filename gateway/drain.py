@@ -209,7 +209,9 @@ class Drain:
                 lane.put(kept.entry)
             else:
                 seq = kept.entry.seq
-                self._lost(Gap("corrupt", cursor.epoch, seq, seq, kind=kept.entry.kind))
+                counted = (kept.entry.readings,) if kept.entry.readings else ()
+                kind = kept.entry.kind
+                self._lost(Gap("corrupt", cursor.epoch, seq, seq, kind=kind, readings=counted))
         if not lane.queue:
             cursor.sent = cursor.last  # what is left has been dropped, and reported by who did
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import cast
 
 import msgspec
 import numpy as np
@@ -94,14 +93,17 @@ class Edge:
         self.is_faithful = True
         """Whether a replay gives what the first run gave: the same models serve as then."""
         self.snapshot_due = False
-        """Whether the next commit must hold a checkpoint: other models serve since the last."""
+        """Whether the next commit must hold a snapshot: other models serve since the last."""
         self._assets_told = 0
         self.install()
 
+    def take_delivered(self, messages: Iterable[Delivery], *, arrival_ms: float) -> list[Entry]:
+        """Take messages of the site's broker, which may repeat what it was not told we have."""
+        fresh = self.deliveries.sift(messages) if self._anonymous else messages
+        return self.take(fresh, arrival_ms=arrival_ms)
+
     def take(self, messages: Iterable[Message], *, arrival_ms: float) -> list[Entry]:
         """Decode and process messages in order; return what they make us publish."""
-        if self._anonymous:
-            messages = self.deliveries.sift(cast("Iterable[Delivery]", messages))
         batch = self.decoder.decode(messages, arrival_ms=arrival_ms)
         if not batch.asset.size:
             return []
@@ -190,7 +192,7 @@ class Edge:
         )
 
     def state(self) -> EdgeState:
-        """Copy the whole state, between two steps, for a checkpoint."""
+        """Copy the whole state, between two steps, for a snapshot."""
         self.snapshot_due = False
         return EdgeState(
             pipeline=pipeline_state(self.pipeline),

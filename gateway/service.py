@@ -8,7 +8,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +23,7 @@ from gateway.durable.database import Database, Kept, Removed
 from gateway.durable.gaps import Gap
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
 from gateway.edge import Edge, lane_epoch, settings_of
-from gateway.errors import SetBackError, StorageError
+from gateway.errors import SetBackError, StorageError, StorageFullError
 from gateway.footprint import resident_mb
 from gateway.lane import Lane
 from gateway.models.receiver import Receiver
@@ -59,6 +59,7 @@ TICK_S = 1.0
 STATUS_TICKS = 5
 DRAIN_S = 10.0
 GOODBYE_S = 2.0
+FULL_RETRY_S = 1.0
 MOST_FAULTS = 8
 SITE_BYTES = 1_000_000
 
@@ -75,12 +76,15 @@ async def run(config: Config, *, folder: Path) -> None:
     for reason in shelf.refused:
         log.warning("model refused: %s", reason)
     storage = folder / config.storage.directory
-    recovered = recover(
-        storage, lambda epoch: Edge(config, shelf, epoch=epoch), settings_of(config)
+    ballast = Ballast(storage / "ballast", int(config.storage.ballast_mb * 1e6))
+    recovered = await _recovered(
+        lambda: recover(
+            storage, lambda epoch: Edge(config, shelf, epoch=epoch), settings_of(config)
+        ),
+        ballast,
     )
     for fault in recovered.faults:
         log.error("storage: %s", fault)
-    ballast = Ballast(storage / "ballast", int(config.storage.ballast_mb * 1e6))
     ballast.take()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(recovered.database.close)
@@ -95,6 +99,20 @@ async def run(config: Config, *, folder: Path) -> None:
         gc.collect()
         gc.freeze()
         await _noting_damage(service.run(), storage)
+
+
+async def _recovered(attempt: Callable[[], Recovered], ballast: Ballast) -> Recovered:
+    """Recover; on a full disk give the ballast up, and wait until there is room."""
+    told = False
+    while True:
+        try:
+            return attempt()
+        except StorageFullError as error:
+            if not told:
+                log.error("%s; waiting for room", error)  # noqa: TRY400 - no trace needed
+            told = True
+        ballast.give_up()
+        await asyncio.sleep(FULL_RETRY_S)
 
 
 async def _noting_damage(running: Coroutine[Any, Any, None], storage: Path) -> None:
@@ -134,6 +152,7 @@ class Service:
             journal_bytes=int(config.storage.journal_mb * 1e6),
             committed=self._committed,
             unsaved=Unsaved(recovered.snapshot_row, recovered.readings),
+            commit_s=config.storage.commit_ms / 1000,
         )
         self.pending = Pending.of(recovered.database)
         self.drain = Drain(
@@ -161,6 +180,8 @@ class Service:
             changed=self._models_changed,
         )
         links.site.on_state = self._site_changed
+        if links.uplink is not links.site:
+            links.uplink.on_state = self._uplink_changed
         self._started = time.monotonic()
         self._last_input = time.monotonic()
         self._last_status = time.monotonic()
@@ -205,7 +226,8 @@ class Service:
         while True:
             inbound = await session.receive(linger_s=linger_s, limit=BATCH_MESSAGES)
             linger_s = BUSY_LINGER_S if len(inbound.packets) >= BUSY_MESSAGES else LINGER_S
-            entries = self.edge.take(inbound.packets, arrival_ms=time.time() * 1000)
+            take = self.edge.take_delivered if session is self.links.site else self.edge.take
+            entries = take(inbound.packets, arrival_ms=time.time() * 1000)
             self._last_input, self._flushed = time.monotonic(), False
             if entries:
                 self.committer.add(entries)
@@ -347,7 +369,14 @@ class Service:
             if not state.session_present:
                 self.edge.deliveries.forget()
             self._send(self.edge.states.values())
-        elif isinstance(state, Disconnected) and state.ending.cause is Cause.TAKEN_OVER:
+        self._note_takeover(state)
+
+    def _uplink_changed(self, state: ConnectionState) -> None:
+        _tell("uplink", state)
+        self._note_takeover(state)
+
+    def _note_takeover(self, state: ConnectionState) -> None:
+        if isinstance(state, Disconnected) and state.ending.cause is Cause.TAKEN_OVER:
             self._fault("another client has this gateway's id: give each gateway an id of its own")
 
     def _fault(self, text: str) -> None:
@@ -371,6 +400,7 @@ class Service:
         directory = edge.pipeline.directory
         database = self.committer.database
         used = self.retention.used_bytes
+        pending_readings = self.pending.readings + self.committer.uncommitted_readings
         status = GatewayStatus(
             gateway=edge.gateway,
             presence=presence,
@@ -386,12 +416,12 @@ class Service:
             last_rejection=edge.ledger.last_rejection,
             models=edge.model_status(),
             refused_models=tuple(edge.shelf.refused),
-            ledger=edge.ledger.summary(pending=self.pending.readings),
+            ledger=edge.ledger.summary(pending=pending_readings),
             gaps=dict(sorted(edge.ledger.lost.items())),
             outbox={
                 "count": self.pending.count,
                 "bytes": self.pending.size_bytes,
-                "readings": self.pending.readings,
+                "readings": pending_readings,
                 "refused": self.drain.refused + sum(lane.refused for lane in self.lanes),
             },
             pending_age_s=self.pending.age_s(time.time()),

@@ -175,7 +175,7 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     assets: Count
     """Count of assets it scores now."""
     scored: Count
-    """Count of readings it has scored since the gateway started."""
+    """Count of readings it has scored."""
 
 
 class GatewayStatus(Struct, frozen=True, kw_only=True):
@@ -214,7 +214,7 @@ class GatewayStatus(Struct, frozen=True, kw_only=True):
     ledger: dict[str, Count] = {}
     """Readings: scored = open + summarised, summarised = stored + pending + dropped."""
     gaps: dict[str, Count] = {}
-    """Count of messages and readings reported as lost, by reason."""
+    """Count of sequence numbers reported as lost, by reason."""
     outbox: dict[str, Count] = {}
     """Count, bytes and readings that no cloud has confirmed; refused by the broker since start."""
     pending_age_s: float = 0.0

@@ -1,1 +1,1 @@
-"""Step 9: what survives a kill -9 and a power cut: journal, checkpoint, outbox in one database."""
+"""Step 9: what survives a kill -9 and a power cut: journal, snapshot, outbox in one database."""

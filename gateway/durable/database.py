@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from gateway.durable.edgestate import EdgeState, JournalDraft
 from gateway.durable.head import Head, HeadFile
-from gateway.durable.journal import encode_row
+from gateway.durable.journal import JournalRow, encode_row
 from gateway.durable.snapshot import encode_state
 from gateway.errors import StorageBusyError, StorageError, StorageFullError
 from gateway.outbox import Entry
@@ -118,9 +118,14 @@ class Commit:
     replaced: list[Entry] = field(default_factory=list)
     """Entries whose payload takes the place of the one stored under their number."""
     state: EdgeState | None = None
-    """Checkpoint after the draft."""
+    """Snapshot after the draft."""
     meta: dict[str, str] = field(default_factory=dict)
     """Notes to keep."""
+
+    @property
+    def altered(self) -> list[tuple[str, int]]:
+        """(epoch, seq) of entries that are no longer as a step made them."""
+        return self.dropped + [(entry.epoch, entry.seq) for entry in self.replaced]
 
     @property
     def is_empty(self) -> bool:
@@ -217,7 +222,7 @@ class Database:
             try:
                 if commit.draft is not None and not commit.draft.is_empty:
                     row += 1
-                    self._insert_row(row, commit.draft)
+                    self._insert_row(row, commit.draft.row(commit.altered))
                 self._insert_entries(commit)
                 removed = self._change_entries(commit)
                 self._note(commit.meta)
@@ -294,7 +299,7 @@ class Database:
             ]
 
     def snapshots(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (row of the journal, checkpoint), newest first."""
+        """Yield (row of the journal, snapshot), newest first."""
         with errors_of(self.path):
             numbers = self._connection.execute("SELECT n FROM snapshot ORDER BY n DESC").fetchall()
             for (number,) in numbers:
@@ -309,7 +314,7 @@ class Database:
                 yield StoredRow(number, data)
 
     def prune_journal(self, *, most_bytes: int) -> int:
-        """Delete the oldest rows that no checkpoint needs until so many bytes are left.
+        """Delete the oldest rows that no snapshot needs until so many bytes are left.
 
         Returns the bytes that were deleted.
         """
@@ -337,8 +342,8 @@ class Database:
         self._connection.close()
         self._head.close()
 
-    def _insert_row(self, number: int, draft: JournalDraft) -> None:
-        data = encode_row(draft.row())
+    def _insert_row(self, number: int, row: JournalRow) -> None:
+        data = encode_row(row)
         self._connection.execute("INSERT INTO journal VALUES (?, ?)", (number, data))
         self._row_bytes = len(data)
 

@@ -1,8 +1,8 @@
-"""The edge's own part of a checkpoint and of a journal row: marks, packets, counters, numbers."""
+"""The edge's own part of a snapshot and of a journal row: marks, packets, counters, numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -52,8 +52,8 @@ class JournalDraft:
         """Whether nothing happened that a restart must know."""
         return not (self.events or self.marks or self.assets or self.streams or self.packets)
 
-    def row(self) -> JournalRow:
-        """Pack it."""
+    def row(self, altered: Iterable[tuple[str, int]]) -> JournalRow:
+        """Pack it, with the entries that the same commit drops or replaces."""
         return JournalRow(
             at=self.at,
             assets=self.assets,
@@ -61,6 +61,7 @@ class JournalDraft:
             events=pack_events(self.events),
             marks=self.marks,
             packets=self.packets,
+            altered=tuple(altered),
             counters=self.counters,
             lanes=dict(self.lanes),
             scored=self.scored,

@@ -58,6 +58,8 @@ class JournalRow(msgspec.Struct, frozen=True, array_like=True):
     """Marks of sources that changed otherwise than the batches tell."""
     packets: tuple[tuple[int, int], ...]
     """(packet id, checksum) of messages without an identity of their own."""
+    altered: tuple[tuple[str, int], ...]
+    """(epoch, seq) of entries that this commit dropped or replaced: a replay must not make them."""
     counters: dict[str, int]
     """The ledger after this row."""
     lanes: dict[str, int]

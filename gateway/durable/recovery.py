@@ -1,6 +1,6 @@
 """From what is on the disk to a gateway that goes on where the last commit left it.
 
-The newest sound checkpoint is loaded and the journal since then run through the same pipeline.
+The newest sound snapshot is loaded and the journal since then run through the same pipeline.
 Damage is put aside, and what is lost by it becomes gap records with exact numbers.
 """
 
@@ -44,12 +44,16 @@ class Recovered:
     readings: int = 0
     """Readings of the journal that were run again."""
     snapshot_row: int = 0
-    """Row of the journal after which the checkpoint was made that was loaded."""
+    """Row of the journal after which the snapshot was made that was loaded."""
     faults: list[str] = field(default_factory=list)
     """What was damaged, in words."""
     gaps: list[Gap] = field(default_factory=list)
+    made: list[Entry] = field(default_factory=list)
+    """Entries that the replay made again, as far as it can be trusted to be exact."""
+    altered: set[tuple[str, int]] = field(default_factory=set)
+    """(epoch, seq) of entries that were dropped or replaced since the snapshot."""
     restored: list[Entry] = field(default_factory=list)
-    """Entries that had gone from the outbox and were made again."""
+    """Those of `made` that had gone from the outbox."""
     renamed: list[Entry] = field(default_factory=list)
     """Entries whose numbers the cloud has given to others already."""
 
@@ -120,13 +124,13 @@ def _go_on(found: Recovered, make_edge: Callable[[str], Edge]) -> Recovered:
 
 
 def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
-    """Load the newest sound checkpoint, then run the journal since then."""
+    """Load the newest sound snapshot, then run the journal since then."""
     database, start = found.database, 0
     for number, data in database.snapshots():
         try:
             found.edge.restore(decode_state(data, EdgeState))
         except StorageError as error:
-            found.faults.append(f"checkpoint {number}: {error}")
+            found.faults.append(f"snapshot {number}: {error}")
             found.edge = make_edge(database.epoch)
         else:
             start = found.snapshot_row = number
@@ -136,15 +140,19 @@ def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
             _replay(found, part, hole=hole)
     except StorageError as error:
         found.faults.append(str(error))
+    exact = [entry for entry in found.made if (entry.epoch, entry.seq) not in found.altered]
+    found.restored += database.missing(exact)
 
 
 def _replay(found: Recovered, part: list[JournalRow], *, hole: bool) -> None:
     if hole:
         found.gaps += map(gap_of_hole, found.edge.bridge(part))
+        found.edge.is_faithful = False
     made = found.edge.replay(part)
     found.readings += sum(_readings_of(row) for row in part)
-    if found.edge.is_faithful and not found.is_damaged:
-        found.restored += found.database.missing(made)
+    found.altered.update(*(row.altered for row in part))
+    if found.edge.is_faithful:
+        found.made += made
 
 
 def _runs(
@@ -197,7 +205,7 @@ def _mend(found: Recovered) -> dict[str, str]:
             if head is not None and head.epoch == epoch:
                 last = max(last, head.lanes.get(lane, 0))
                 first = max(first, head.confirmed.get(lane, 0) + 1)
-            found.gaps += _missing_of(database, lane_epoch(epoch, lane), first, last)
+            found.gaps += _missing_of(found, lane_epoch(epoch, lane), first, last)
     edge.epoch = secrets.token_hex(4)
     edge.lanes.update(dict.fromkeys(LANES, 0))
     return {"epoch": edge.epoch}
@@ -233,10 +241,12 @@ def _present_entries(found: Recovered) -> list[Entry]:
     ]
 
 
-def _missing_of(database: Database, epoch: str, first: int, last: int) -> Iterator[Gap]:
-    """Yield the ranges of first..last that the outbox does not hold."""
+def _missing_of(found: Recovered, epoch: str, first: int, last: int) -> Iterator[Gap]:
+    """Yield the ranges of first..last that the outbox will not hold."""
     expected = first
-    for seq in [*database.numbers(epoch, first=first), last + 1]:
+    held = set(found.database.numbers(epoch, first=first))
+    held |= {entry.seq for entry in found.restored if first <= entry.seq and entry.epoch == epoch}
+    for seq in [*sorted(held), last + 1]:
         if seq > expected:
             yield Gap("corrupt", epoch, expected, seq - 1)
         expected = seq + 1

@@ -1,6 +1,6 @@
-"""The checkpoint: the whole state of an edge as bytes, and back, bit for bit.
+"""The snapshot: the whole state of an edge as bytes, and back, bit for bit.
 
-Taking a checkpoint only copies arrays; encoding them is left to another thread.
+Taking a snapshot only copies arrays; encoding them is left to another thread.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def restore_pipeline(pipeline: Pipeline, state: PipelineState, scorers: list[Sco
         pipeline.episodes.watched[list(pipeline.episodes.watches)] = True
         pipeline.fleet.readings = arrays["readings"]
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise StorageError(f"expected a checkpoint of this version: {error!r}") from None
+        raise StorageError(f"expected a snapshot of this version: {error!r}") from None
     for scorer in (*scorers, pipeline.bundled):
         _restore_scorer(scorer, state.scorers)
     pipeline.install(scorers, readings=arrays["readings"])
@@ -146,7 +146,7 @@ def decode_state(data: bytes, kind: type[Any]) -> Any:
     try:
         return msgspec.msgpack.decode(unseal(data), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise StorageError(f"expected a checkpoint: {error}") from None
+        raise StorageError(f"expected a snapshot: {error}") from None
 
 
 def _arrays(pipeline: Pipeline) -> Iterable[tuple[str, NDArray[Any]]]:

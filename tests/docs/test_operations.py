@@ -98,7 +98,7 @@ def test_the_files_are_those_that_the_gateway_makes() -> None:
 
 
 def test_the_figures_are_those_of_the_code() -> None:
-    assert f"{committer.COMMIT_S * 1000:.0f} ms after the first message" in FLOWING
+    assert f"`commit_ms`, {StorageSection().commit_ms} ms after the first message" in FLOWING
     assert f"or at {committer.MOST_MESSAGES}," in FLOWING
     assert f"after {committer.SNAPSHOT_READINGS:,} readings" in FLOWING
     assert f"({committer.SNAPSHOT_READINGS_A_STREAM} a stream" in FLOWING

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.cloudlike import cloud_like
+from tests.gateway.cloudlike import CloudLike, cloud_like
 from tests.gateway.graphs import magnitude
-from tests.gateway.running import Gateway, gateway, listening, publish_readings, site
+from tests.gateway.running import Gateway, Heard, gateway, listening, publish_readings, site
 from vedette.broker import Broker, free_port, start_mosquitto
 from wire.messages import GatewayStatus
 
@@ -49,6 +49,14 @@ def kept_by(running: Gateway) -> list[tuple[str, int]]:
         found = connection.execute("SELECT epoch, seq FROM outbox ORDER BY id").fetchall()
     connection.close()
     return found
+
+
+async def all_stored(heard: Heard, cloud: CloudLike, readings: int) -> None:
+    await heard.until(
+        lambda s: (
+            0 < s.ledger.get("scored", 0) == s.ledger.get("stored") and cloud.readings == readings
+        )
+    )
 
 
 async def test_what_was_made_while_the_cloud_was_away_goes_up_once_in_order(
@@ -118,12 +126,7 @@ async def test_a_storage_that_was_set_back_gives_no_number_twice(
                 heard.status = None
                 await heard.until(lambda status: status.presence == "online" and status.version)
                 held += await publish_readings(session, "pump-1", ups(60), first=1 + 60 * part)
-                await heard.until(
-                    lambda s: (
-                        0 < s.ledger.get("scored", 0) == s.ledger.get("stored")
-                        and cloud.readings == held
-                    )
-                )
+                await all_stored(heard, cloud, held)
                 status = heard.status
                 epochs.add(status.epoch)
                 faults = status.faults

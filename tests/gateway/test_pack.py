@@ -58,7 +58,7 @@ def batch(frames: int, seed: int) -> Batch:
 def test_a_row_of_the_journal_comes_back(seed: int) -> None:
     first, second = batch(7, seed), batch(3, seed + 100)
     events = [Taken(first), Taken(second), Tick(), Reserve(3), Flush(), Taken(second)]
-    row = JournalRow((0, 0), (), (), pack_events(events), (), (), {"a": 1}, {"bulk": 2}, {}, 5)
+    row = JournalRow((0, 0), (), (), pack_events(events), (), (), (), {"a": 1}, {"bulk": 2}, {}, 5)
     again = decode_row(encode_row(row))
     assert dataclasses.is_dataclass(first)
     asset_of = np.repeat(np.arange(5, dtype=np.int32), 4)
@@ -71,7 +71,7 @@ def test_a_row_of_the_journal_comes_back(seed: int) -> None:
 
 
 def test_any_changed_byte_of_a_row_is_noticed() -> None:
-    row = JournalRow((0, 0), ("a",), (), (), (), (), {}, {}, {}, 5)
+    row = JournalRow((0, 0), ("a",), (), (), (), (), (), {}, {}, {}, 5)
     data = encode_row(row)
     for place in range(len(data)):
         broken = bytearray(data)
