@@ -5,7 +5,7 @@ from __future__ import annotations
 import runpy
 import sys
 
-BENCHMARKS = ("gateway", "backtest", "uplink")
+BENCHMARKS = ("gateway", "durability", "backtest", "uplink")
 
 for name in BENCHMARKS:
     print(f"== {name}", file=sys.stderr, flush=True)

@@ -20,7 +20,7 @@ from wire.contract import read_model
 from wire.messages import AlertEvent
 from wire.topics import Topics
 
-__all__ = ["Latencies", "measure"]
+__all__ = ["Latencies", "Probe", "measure"]
 
 RATE = 5000.0
 EVERY_S = 0.05
@@ -35,6 +35,8 @@ class Latencies:
     """Milliseconds of each probe, in order of arrival."""
 
     alerts_ms: list[float] = field(default_factory=list)
+    sent_s: list[float] = field(default_factory=list)
+    """Moment of publication of each alert's reading, on the monotonic clock."""
     echoes_ms: list[float] = field(default_factory=list)
     core_share: float = 0.0
     """Share of its core that the gateway used meanwhile."""
@@ -75,6 +77,8 @@ class Probe:
 
     client: Client
     load: Load
+    uplink: Client | None = None
+    """Where alerts are awaited, when not on the client's own broker; then there are no echoes."""
     found: Latencies = field(default_factory=Latencies)
     sent_s: dict[str, float] = field(default_factory=dict)
     """Moment of publication by asset, or by number of the echo."""
@@ -95,10 +99,10 @@ class Probe:
         began = time.monotonic() + 0.5
         for due_s, asset, row in schedule(self.load.assets):
             self._listen_until(began + due_s)
-            if row < 0:
+            if row < 0 and self.uplink is None:
                 self.sent_s[str(asset)] = time.monotonic()
                 self.client.publish(QUESTION, str(asset).encode())
-            else:
+            elif row >= 0:
                 self._publish_outlier(asset, row)
         self._listen_until(time.monotonic() + LAST_WORD_S)
 
@@ -112,7 +116,9 @@ class Probe:
 
     def _listen_until(self, moment_s: float) -> None:
         while (left_s := moment_s - time.monotonic()) > 0:
-            packets = self.client.packets(left_s)
+            if self.uplink is not None:
+                self.client.packets(0.0)
+            packets = (self.uplink or self.client).packets(left_s)
             now_s = time.monotonic()
             for packet in packets:
                 if isinstance(packet, mqtt5.PublishPacket):
@@ -127,6 +133,7 @@ class Probe:
         sent = self.sent_s.get(f"{alert.asset} {alert.last_ms:.0f}")
         if alert.state == "opened" and sent is not None:
             self.found.alerts_ms.append((now_s - sent) * 1000)
+            self.found.sent_s.append(sent)
 
 
 def schedule(probes: int) -> Iterator[tuple[float, int, int]]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +40,33 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Subject:
-    """A running child process that is measured."""
+    """A child process, `python ARGUMENTS`, on a core of its own where it is the one measured."""
 
-    process: subprocess.Popen[bytes]
-    name: str
+    arguments: tuple[str, ...]
     log: Path
     """Its stderr."""
+    core: int = SUBJECT_CORE
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Start it, or start it again after its end."""
+        with self.log.open("ab") as errors, on_core(self.core):
+            self.process = subprocess.Popen(
+                [sys.executable, *self.arguments],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=ROOT,
+            )
+
+    @property
+    def name(self) -> str:
+        """How it was called."""
+        return " ".join(self.arguments)
 
     @property
     def cpu_s(self) -> float:
@@ -93,7 +112,7 @@ class Subject:
     def kill(self) -> None:
         """End it as a crash would."""
         self.process.kill()
-        self.process.wait()
+        self._close()
 
     def stop(self) -> None:
         """Ask it to end, and end it when it does not."""
@@ -102,23 +121,22 @@ class Subject:
             self.process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
-            self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
 
 @contextlib.contextmanager
-def subject(*arguments: str, log: Path) -> Iterator[Subject]:
-    """Run `python ARGUMENTS` on SUBJECT_CORE while the context lasts; stderr goes to `log`."""
-    with log.open("ab") as errors, on_core(SUBJECT_CORE):
-        process = subprocess.Popen(
-            [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=errors, cwd=ROOT
-        )
-    running = Subject(process, " ".join(arguments), log)
+def subject(*arguments: str, log: Path, core: int = SUBJECT_CORE) -> Iterator[Subject]:
+    """Run `python ARGUMENTS` on a core while the context lasts; stderr goes to `log`."""
+    running = Subject(arguments, log, core)
     try:
         yield running
     finally:
         running.stop()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def output_of(*arguments: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from benchmarks.load import Load
 from benchmarks.process import ROOT, Subject, output_of, subject
 from benchmarks.report import BenchmarkError
 from benchmarks.stored import read_head
-from vedette.broker import NO_OVERRIDES, Broker, find_broker, free_port, start_mosquitto
+from vedette.broker import Broker, find_broker, free_port
 from wire.codec import decode_json
 from wire.messages import GatewayStatus
 from wire.topics import Topics
@@ -66,8 +66,6 @@ class Setting:
     storage: Path | None = None
     uplink: str | None = None
     """Address of the cloud's broker; None = that of the site."""
-    broker: tuple[tuple[str, str], ...] = ()
-    """Options of mosquitto other than the repository's."""
 
     def write(self, folder: Path, site: str) -> None:
         """Write the gateway's file into `folder`."""
@@ -162,27 +160,17 @@ class Stand:
 
 
 @contextlib.contextmanager
-def open_broker(
-    folder: Path, *, port: int = 0, options: Mapping[str, str] = NO_OVERRIDES
-) -> Iterator[Broker]:
-    """Run a broker with the repository's mosquitto.conf in `folder`; other options need mosquitto.
-
-    Without a port it takes a free one.
-    """
+def open_broker(folder: Path, *, port: int = 0) -> Iterator[Broker]:
+    """Run a broker with the repository's mosquitto.conf in `folder`; port 0 = any free one."""
     folder.mkdir(parents=True, exist_ok=True)
-    chosen = port or free_port()
-    if options:
-        with start_mosquitto(port=chosen, directory=folder, overrides=options) as broker:
-            yield broker
-    else:
-        with find_broker()(port=chosen, directory=folder) as broker:
-            yield broker
+    with find_broker()(port=port or free_port(), directory=folder) as broker:
+        yield broker
 
 
 @contextlib.contextmanager
 def open_stand(folder: Path, load: Load, setting: Setting = PLAIN) -> Iterator[Stand]:
     """Run broker and gateway in `folder`; wait until the gateway has subscribed."""
-    with open_broker(folder / "broker", options=dict(setting.broker)) as broker:
+    with open_broker(folder / "broker") as broker:
         setting.write(folder, broker.url)
         with open_gateway(folder) as gateway:
             read_status(broker, presence="online")
