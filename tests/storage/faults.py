@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from tests.storage.cap import run_outages
+from tests.storage.clock import run_clocks
 from tests.storage.corrupt import run_damages
 from tests.storage.full import run_full_disks
 from tests.storage.lostsync import run_lost_syncs
@@ -19,6 +20,7 @@ FAULTS: Mapping[str, Callable[[Path, int, int], Outcome]] = MappingProxyType(
     {
         "powercut": run_power_cuts,
         "cap": run_outages,
+        "clock": run_clocks,
         "corrupt": run_damages,
         "full": run_full_disks,
         "lostsync": run_lost_syncs,
