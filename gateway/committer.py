@@ -27,7 +27,7 @@ T = TypeVar("T")
 MOST_MESSAGES = 500
 FEW_MESSAGES = 8
 """With fewer no commit is hastened because the broker waits: slow traffic looks the same."""
-MOST_WAITING = 4096
+MOST_WAITING = 1024
 """Messages that may wait for the disk before no more are taken in."""
 SNAPSHOT_READINGS = 250_000
 SNAPSHOT_READINGS_A_STREAM = 25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +22,8 @@ class Ballast:
         """Hold the space where the disk has twice as much to spare; return whether it is held."""
         if self.path.exists() and self.path.stat().st_size == self.size_bytes:
             return True
-        if shutil.disk_usage(self.path.parent).free < MARGIN * self.size_bytes:
+        disk = os.statvfs(self.path.parent)
+        if disk.f_bavail * disk.f_frsize < MARGIN * self.size_bytes:
             return False
         try:
             with self.path.open("wb") as file:

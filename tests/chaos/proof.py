@@ -1,4 +1,4 @@
-"""The long proof: every kind of fault, many times; results are kept in benchmarks/results/chaos.json.
+"""The long proof: every kind of fault, many times; benchmarks/results/chaos.json keeps the results.
 
 Each part runs in a process of its own and ends with one JSON line. `--quick` runs each a few times.
 """
