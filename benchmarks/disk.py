@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import statistics
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,9 +15,11 @@ import psutil
 from benchmarks.process import ROOT
 from benchmarks.report import BenchmarkError
 
-__all__ = ["MEMORY", "disk_folder", "is_in_memory", "memory_folder"]
+__all__ = ["MEMORY", "disk_folder", "is_in_memory", "memory_folder", "sync_ms"]
 
 MEMORY = Path("/dev/shm")
+SYNCS = 50
+PAGE = b"\0" * 4096
 IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 
 
@@ -45,3 +50,15 @@ def memory_folder() -> Iterator[Path]:
         raise BenchmarkError(f"expected {MEMORY} to be in memory")
     with tempfile.TemporaryDirectory(dir=MEMORY) as name:
         yield Path(name)
+
+
+def sync_ms(folder: Path) -> float:
+    """Return what it takes to append 4 KiB to a file in `folder` and sync it, median of 50."""
+    times_s = []
+    with tempfile.NamedTemporaryFile(dir=folder, buffering=0) as file:
+        for _ in range(SYNCS):
+            began_s = time.monotonic()
+            file.write(PAGE)
+            os.fdatasync(file.fileno())
+            times_s.append(time.monotonic() - began_s)
+    return statistics.median(times_s) * 1000

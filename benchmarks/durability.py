@@ -17,19 +17,30 @@ from benchmarks.stand import Cost, Setting, open_stand
 from benchmarks.window import measure_window
 
 STREAMS = 1000
+ROWS = 1300
+"""Rows of a stream in a backlog."""
 
 
 def main() -> None:
     """Run everything and report."""
     report = Report.from_command_line("durability", about=__doc__)
     report.add(runs={})
-    load = Load(STREAMS)
+    load, waiting = Load(STREAMS), backlog(report)
     with disk_folder() as folder, on_core(OTHER_CORE):
         measure_window(report, made(folder / "window"), load)
-        measure_outage(report, made(folder / "outage"), load)
-        measure_recovery(report, made(folder / "recovery"), load)
+        measure_outage(report, made(folder / "outage"), *waiting)
+        measure_recovery(report, made(folder / "recovery"), *waiting)
         measure_sync(report, folder, load)
     report.finish()
+
+
+def backlog(report: Report) -> tuple[Load, int]:
+    """Return streams and readings such that most readings are in summaries that wait.
+
+    A stream's newest rows, up to 256, are in none yet.
+    """
+    readings = report.size(quick=260_000, full=1_300_000)
+    return Load(max(min(readings // ROWS, STREAMS), 1)), readings
 
 
 def measure_sync(report: Report, folder: Path, load: Load) -> None:

@@ -55,9 +55,8 @@ class Drained:
         return self.readings / (self.confirmed_s - self.connected_s)
 
 
-def measure_outage(report: Report, folder: Path, load: Load) -> None:
+def measure_outage(report: Report, folder: Path, load: Load, readings: int) -> None:
     """Build a backlog, bring the cloud back and report."""
-    readings = report.size(quick=200_000, full=1_000_000)
     probes = min(max(readings // 100, 20), 100 if report.quick else 200)
     port = free_port()
     with uplink_stand(folder, load, port) as stand, Client(stand.broker.port, name="probe") as site:

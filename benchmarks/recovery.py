@@ -22,9 +22,8 @@ SHARE = 0.07
 """Share of the first load that comes between two kills: they find journals of other lengths."""
 
 
-def measure_recovery(report: Report, folder: Path, load: Load) -> None:
+def measure_recovery(report: Report, folder: Path, load: Load, readings: int) -> None:
     """Kill it with that many readings waiting for the cloud; report seconds to the first answer."""
-    readings = report.size(quick=200_000, full=1_000_000)
     seconds: list[float] = []
     found: list[Stored] = []
     with cut_off_stand(folder, load) as stand:

@@ -37,18 +37,28 @@ class Report:
     readings: int
     """Readings of one run; 0 = the benchmark's own choice."""
     folder: Path
+    minutes: float = 0.0
+    """How long a run lasts whose length is a time."""
     result: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_command_line(cls, name: str, *, about: str | None) -> Report:
-        """Parse `--quick --json --readings N --results FOLDER` and print the machine's facts."""
+    def from_command_line(
+        cls, name: str, *, about: str | None, minutes: float | None = None
+    ) -> Report:
+        """Parse `--quick --json --readings N --results FOLDER` and print the machine's facts.
+
+        A benchmark that has a length in `minutes` takes `--minutes` instead of `--readings`.
+        """
         parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=about)
         parser.add_argument("--quick", action="store_true", help="fewer readings")
         parser.add_argument("--json", action="store_true", help="one JSON line on stdout")
-        parser.add_argument("--readings", type=int, default=0, help="trial of one run")
+        if minutes is None:
+            parser.add_argument("--readings", type=int, default=0, help="trial of one run")
+        else:
+            parser.add_argument("--minutes", type=float, default=minutes, help="length of the run")
         parser.add_argument("--results", type=Path, default=RESULTS, help="folder for the result")
-        given = parser.parse_args()
-        report = cls(name, given.quick, given.json, given.readings, given.results)
+        given = parser.parse_args(namespace=argparse.Namespace(readings=0, minutes=0.0))
+        report = cls(name, given.quick, given.json, given.readings, given.results, given.minutes)
         report.result = {"benchmark": name, "quick": given.quick, "machine": facts()}
         for key, value in report.result["machine"].items():
             report.say(f"{key}: {value}")

@@ -6,8 +6,9 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import mqtt5
@@ -18,7 +19,7 @@ from benchmarks.load import Load
 from benchmarks.process import ROOT, Subject, output_of, subject
 from benchmarks.report import BenchmarkError
 from benchmarks.stored import read_head
-from vedette.broker import Broker, find_broker, free_port
+from vedette.broker import Broker, find_broker, free_port, start_mosquitto
 from wire.codec import decode_json
 from wire.messages import GatewayStatus
 from wire.topics import Topics
@@ -160,10 +161,16 @@ class Stand:
 
 
 @contextlib.contextmanager
-def open_broker(folder: Path, *, port: int = 0) -> Iterator[Broker]:
-    """Run a broker with the repository's mosquitto.conf in `folder`; port 0 = any free one."""
+def open_broker(
+    folder: Path, *, port: int = 0, options: Mapping[str, str] | None = None
+) -> Iterator[Broker]:
+    """Run a broker with the repository's mosquitto.conf in `folder`; port 0 = any free one.
+
+    Other `options` than the file's need mosquitto.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with find_broker()(port=port or free_port(), directory=folder) as broker:
+    start = partial(start_mosquitto, overrides=options) if options else find_broker()
+    with start(port=port or free_port(), directory=folder) as broker:
         yield broker
 
 
