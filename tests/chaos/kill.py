@@ -61,6 +61,7 @@ def run_kills(
             strike(stage, kill)
             victims[kill.victim] += 1
             progress(number, stage.taken() if number % 10 == 0 else 0)
+        stage.producer.kill()  # it comes back without its pace: what is left is taken at once
         stage.finish(timeout_s=120.0)
         killing_s = time.monotonic() - started_s
         report, findings = stage.judge()
