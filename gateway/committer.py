@@ -12,7 +12,8 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from gateway.durable.ballast import Ballast
-from gateway.durable.database import Commit, Database, Removed
+from gateway.durable.commit import Commit, Removed
+from gateway.durable.database import Database
 from gateway.edge import Edge
 from gateway.errors import StorageFullError
 from gateway.outbox import Entry

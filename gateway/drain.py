@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from gateway.durable.cursor import Answer, Cursor
-from gateway.durable.database import Kept
 from gateway.durable.gaps import Gap
+from gateway.durable.kept import Kept
 from gateway.outbox import Entry
 from wire.codec import encode_json
 from wire.messages import ConfirmRequest, StoredMessage

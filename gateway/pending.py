@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from gateway.durable.database import Database, Removed
+from gateway.durable.commit import Removed
+from gateway.durable.database import Database
 from gateway.outbox import Entry
 
 __all__ = ["Pending"]

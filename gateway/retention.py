@@ -10,8 +10,8 @@ from itertools import groupby
 
 from gateway.committer import Committer
 from gateway.drain import Drain
-from gateway.durable.database import Kept
 from gateway.durable.gaps import Gap, GapReason
+from gateway.durable.kept import Kept
 from gateway.outbox import Entry
 from gateway.summary.coarsen import coarsen, readings_of
 from wire.blocks import decode_summaries, encode_summaries

@@ -18,9 +18,11 @@ from gateway.config import BrokerSection, Config, read_password
 from gateway.decode.rules import filters_to_subscribe
 from gateway.drain import Drain
 from gateway.durable.ballast import Ballast
+from gateway.durable.commit import Removed
 from gateway.durable.cursor import Cursor
-from gateway.durable.database import Database, Kept, Removed
+from gateway.durable.database import Database
 from gateway.durable.gaps import Gap
+from gateway.durable.kept import Kept
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
 from gateway.edge import Edge, lane_epoch, settings_of
 from gateway.errors import SetBackError, StorageError, StorageFullError

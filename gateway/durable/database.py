@@ -6,22 +6,25 @@ connection has the file alone: no shared memory is needed, and a second gateway 
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from gateway.durable.edgestate import EdgeState, JournalDraft
+from gateway.durable.commit import Commit, Removed, Weight
+from gateway.durable.edgestate import EdgeState
 from gateway.durable.head import Head, HeadFile
 from gateway.durable.journal import JournalRow, encode_row
+from gateway.durable.kept import Kept, checksum, kept_of, values_of, with_crc
 from gateway.durable.snapshot import encode_state
-from gateway.errors import StorageBusyError, StorageError, StorageFullError
+from gateway.durable.sqlite import connect, errors_of
+from gateway.errors import StorageError
 from gateway.outbox import Entry
 
-__all__ = ["Commit", "Database", "Kept", "Removed", "StoredRow", "checksum", "connect"]
+__all__ = ["Database", "StoredRow"]
 
 SCHEMA_VERSION = "1"
 SCHEMA = """
@@ -36,20 +39,9 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE TABLE IF NOT EXISTS confirmed (
     epoch TEXT PRIMARY KEY, seq INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;
 """
-PRAGMAS = (
-    "page_size=4096",
-    "auto_vacuum=INCREMENTAL",
-    "locking_mode=EXCLUSIVE",
-    "journal_mode=WAL",
-    "synchronous=FULL",
-    "cache_size=-256",
-    "wal_autocheckpoint=1000",
-    "journal_size_limit=8388608",
-    "temp_store=MEMORY",
-)
+TABLES = "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"
 SNAPSHOTS_KEPT = 2
 PRUNE_ROWS = 256
-FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
 SELECT_KEPT = "SELECT epoch, seq, kind, topic, payload, readings, made_ms, crc FROM outbox "
 WEIGH = (
     "SELECT count(*), coalesce(sum(length(payload)), 0), coalesce(sum(readings), 0) "
@@ -58,81 +50,11 @@ WEIGH = (
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """An entry of the outbox as it was stored."""
-
-    entry: Entry
-    made_ms: int
-    """Wall clock, milliseconds since 1970-01-01 UTC."""
-    sound: bool
-    """Whether its bytes are what was written."""
-
-
-@dataclass(frozen=True, slots=True)
 class StoredRow:
     """A row of the journal, still packed."""
 
     number: int
     data: bytes
-
-
-class Weight(NamedTuple):
-    """What entries of the outbox come to."""
-
-    entries: int = 0
-    size_bytes: int = 0
-    readings: int = 0
-
-    @classmethod
-    def total(cls, parts: Iterable[Weight]) -> Weight:
-        """Add weights up."""
-        return cls(*map(sum, zip(*parts, cls(), strict=True)))
-
-
-NOTHING = Weight()
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """What a commit took out of the outbox."""
-
-    stored: Weight = NOTHING
-    """What the cloud has."""
-    dropped: Weight = NOTHING
-    """What gap records account for, less what others took over from it."""
-    oldest_ms: int | None = None
-    """When the oldest entry that is left was made; None where none is."""
-
-
-@dataclass(slots=True)
-class Commit:
-    """What one transaction holds."""
-
-    draft: JournalDraft | None = None
-    entries: list[Entry] = field(default_factory=list)
-    """Entries to keep until they are confirmed."""
-    confirmed: dict[str, int] = field(default_factory=dict)
-    """Epoch of a lane to the seq up to which the cloud has stored it."""
-    dropped: list[tuple[str, int]] = field(default_factory=list)
-    """(epoch, seq) of entries that a gap record of this commit accounts for."""
-    replaced: list[Entry] = field(default_factory=list)
-    """Entries whose payload takes the place of the one stored under their number."""
-    state: EdgeState | None = None
-    """Snapshot after the draft."""
-    meta: dict[str, str] = field(default_factory=dict)
-    """Notes to keep."""
-
-    @property
-    def altered(self) -> list[tuple[str, int]]:
-        """(epoch, seq) of entries that are no longer as a step made them."""
-        return self.dropped + [(entry.epoch, entry.seq) for entry in self.replaced]
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to write."""
-        events = self.draft is not None and not self.draft.is_empty
-        changes = self.entries or self.confirmed or self.dropped or self.replaced
-        return not (events or changes or self.state or self.meta)
 
 
 class Database:
@@ -167,6 +89,11 @@ class Database:
                 f"{self.path}: expected schema {SCHEMA_VERSION}, got {found}; "
                 "move the file away or run the version that made it"
             )
+        with errors_of(self.path), contextlib.closing(sqlite3.connect(":memory:")) as model:
+            model.executescript(SCHEMA)
+            expected, got = set(model.execute(TABLES)), set(self._connection.execute(TABLES))
+        if expected != got:
+            raise StorageError(f"{self.path}: expected its tables as they were made, got {got}")
 
     def _checked(self, query: str) -> list[tuple[Any, Any]]:
         rows = self._connection.execute(query).fetchall()
@@ -418,76 +345,3 @@ class Database:
     def _number(self, query: str) -> int:
         (value,) = self._connection.execute(query).fetchone()
         return value or 0
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open the file exclusively; raise StorageError when it is no database or another has it."""
-    with errors_of(path):
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=0.5
-        )
-        try:
-            for pragma in PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}").fetchall()
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("COMMIT")
-        except BaseException:
-            connection.close()
-            raise
-    return connection
-
-
-class errors_of:  # noqa: N801 - reads as what it is: a context
-    """A context that turns SQLite's errors into ours, with the file's name."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Translate."""
-        if not isinstance(error, sqlite3.Error):
-            return
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code in FULL_CODES:
-            raise StorageFullError(f"{self._path}: the disk is full: {error}") from error
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise StorageBusyError(
-                f"{self._path}: expected to have the file alone, got: {error}; "
-                "another gateway runs on it: stop that one, or give this one a folder of its own"
-            ) from error
-        raise StorageError(f"{self._path}: expected a sound database, got: {error}") from error
-
-
-def checksum(entry: Entry) -> int:
-    """CRC-32 over everything that an entry says."""
-    head = f"{entry.epoch} {entry.seq} {entry.kind} {entry.topic} {entry.readings} "
-    return zlib.crc32(entry.payload, zlib.crc32(head.encode()))
-
-
-def with_crc(pair: tuple[Any, Any]) -> tuple[Any, Any, int]:
-    """Return a key, its value and a checksum of both."""
-    return (*pair, zlib.crc32(repr(pair).encode()))
-
-
-def values_of(entry: Entry, made_ms: int) -> tuple[Any, ...]:
-    """Return an entry as columns of the outbox, without id."""
-    return (
-        entry.epoch,
-        entry.seq,
-        entry.kind,
-        entry.topic,
-        entry.payload,
-        entry.readings,
-        made_ms,
-        checksum(entry),
-    )
-
-
-def kept_of(values: tuple[Any, ...]) -> Kept:
-    """Undo `values_of`."""
-    epoch, seq, kind, topic, payload, readings, made_ms, crc = values
-    entry = Entry(kind, topic, payload, epoch=epoch, seq=seq, readings=readings)
-    return Kept(entry, made_ms, sound=checksum(entry) == crc)

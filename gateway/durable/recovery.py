@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.durable.database import Commit, Database
+from gateway.durable.commit import Commit
+from gateway.durable.database import Database
 from gateway.durable.edgestate import EdgeState
 from gateway.durable.gaps import Gap, gap_of_hole
 from gateway.durable.journal import JournalRow, decode_row

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from gateway.durable.database import Database, kept_of, with_crc
+from gateway.durable.database import Database
 from gateway.durable.journal import unseal
+from gateway.durable.kept import kept_of, with_crc
 from gateway.errors import StorageError
 
 __all__ = ["put_aside", "salvage"]

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.config import Config, ExcerptsSection, SummariesSection
-from gateway.durable.database import Commit, Database
+from gateway.durable.commit import Commit
+from gateway.durable.database import Database
 from gateway.durable.edgestate import EdgeState
 from gateway.durable.recovery import DATABASE, Recovered, recover
 from gateway.durable.snapshot import decode_state, encode_state

@@ -12,7 +12,7 @@ from unittest import mock
 
 from gateway.durable import recovery
 from gateway.durable.ballast import Ballast
-from gateway.durable.database import Commit
+from gateway.durable.commit import Commit
 from gateway.durable.gaps import Gap
 from gateway.durable.recovery import SUSPECT, Recovered
 from gateway.edge import Edge, lane_epoch, settings_of
@@ -34,6 +34,8 @@ TARGETS = ("gateway.sqlite", "gateway.sqlite-wal", "gateway.head", "ballast", "m
 WEIGHTS = (5, 5, 2, 1, 1)
 BALLAST_BYTES = 100_000
 MOST_COMMITS = 30
+MOST_STARTS = 3
+"""As often as the gateway's process starts itself again."""
 
 
 @dataclass
@@ -169,7 +171,11 @@ class Case:
         """Recover, hear the sources out, let everything go up; where damage shows, start again."""
         found = self.site.start()
         self._look(found, epoch, lanes)
+        starts = 1
         while not self._serve(found):
+            starts += 1
+            if not self._expect(starts <= MOST_STARTS, "does not come to work"):
+                return
             self.outcome.figures["started again"] += 1
             (self.site.storage / SUSPECT).touch()
             found = self.site.start()
@@ -280,8 +286,8 @@ class Case:
         silent = account.silent - account.excess
         self._expect(silent <= 0, f"{stream}: {silent} readings lost in silence")
 
-    def _expect(self, holds: object, text: str) -> None:
-        self.outcome.expect(holds, f"{self.name}, {self.what}: {text}")
+    def _expect(self, holds: object, text: str) -> bool:
+        return self.outcome.expect(holds, f"{self.name}, {self.what}: {text}")
 
 
 def run_damages(folder: Path, count: int, seed: int) -> Outcome:

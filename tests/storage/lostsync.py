@@ -10,7 +10,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.durable.database import Commit
+from gateway.durable.commit import Commit
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered
 from gateway.edge import lane_epoch
 from gateway.outbox import LANES, Entry

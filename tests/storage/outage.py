@@ -13,7 +13,7 @@ import numpy as np
 
 from gateway.batch import Batch
 from gateway.config import Config, parse_config
-from gateway.durable.database import Commit
+from gateway.durable.commit import Commit
 from gateway.durable.events import Taken
 from gateway.durable.gaps import Gap
 from gateway.durable.recovery import Recovered, recover

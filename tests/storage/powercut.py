@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.durable.database import Commit, Database
+from gateway.durable.commit import Commit
+from gateway.durable.database import Database
 from gateway.durable.recovery import Recovered
 from gateway.durable.snapshot import encode_state
 from gateway.edge import Edge, lane_epoch

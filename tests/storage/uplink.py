@@ -6,7 +6,7 @@ import random
 from collections import defaultdict
 from dataclasses import dataclass, field
 
-from gateway.durable.database import Commit
+from gateway.durable.commit import Commit
 from gateway.outbox import Entry
 from tests.storage.outage import Outage
 from tests.storage.received import Received
