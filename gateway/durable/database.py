@@ -21,7 +21,7 @@ from gateway.durable.journal import JournalRow, encode_row
 from gateway.durable.kept import Kept, checksum, kept_of, values_of, with_crc
 from gateway.durable.snapshot import encode_state
 from gateway.durable.sqlite import connect, errors_of
-from gateway.errors import StorageError
+from gateway.errors import StorageError, StorageVersionError
 from gateway.outbox import Entry
 
 __all__ = ["Database", "StoredRow"]
@@ -85,7 +85,7 @@ class Database:
             self.journal_bytes = self._number("SELECT sum(length(data)) FROM journal")
         if self.meta["schema"] != SCHEMA_VERSION:
             found = self.meta["schema"]
-            raise StorageError(
+            raise StorageVersionError(
                 f"{self.path}: expected schema {SCHEMA_VERSION}, got {found}; "
                 "move the file away or run the version that made it"
             )
