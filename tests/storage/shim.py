@@ -18,6 +18,7 @@ from unittest import mock
 import apsw
 
 from gateway.durable import database as product
+from gateway.durable import sqlite
 from gateway.durable.head import SIZE, Head, HeadFile
 from tests.storage.disk import Disk
 
@@ -130,10 +131,10 @@ def on_disk(disk: Disk, changes: Mapping[str, str] = NO_CHANGES) -> Iterator[Non
     """Let databases opened inside live on this disk, with some pragmas replaced."""
     files = CutFiles(disk)
     replaced = SHORT_LOG | dict(changes)
-    pragmas = [replaced.get(pragma, pragma) for pragma in product.PRAGMAS]
+    pragmas = [replaced.get(pragma, pragma) for pragma in sqlite.PRAGMAS]
 
     def connect(path: Path) -> Connection:
-        with product.errors_of(path):
+        with sqlite.errors_of(path):
             connection = Connection(path, files.name)
             for pragma in pragmas:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
