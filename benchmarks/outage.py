@@ -31,7 +31,7 @@ LIVE_RATE = 1000.0
 """Messages a second that go on coming: each of 1,000 streams once a second."""
 POLL_S = 0.01
 LONG_S = 300.0
-LAST_WORD_S = 3.0
+LAST_WORD_S = 1.0
 ENOUGH = 20
 """Alerts beside the backlog; where a small one was gone before, later ones are told of."""
 
@@ -71,8 +71,8 @@ def measure_outage(report: Report, folder: Path, load: Load, readings: int) -> N
         with cloud(folder, port):
             drained = Drained(pending, time.monotonic())
             drain(stand, probe, port, drained)
-        stand.more_readings += probe.readings
-        stand.check()
+            stand.more_readings += probe.readings
+            stand.check()
     tell(report, drained, probe.found, cost.rate)
 
 
