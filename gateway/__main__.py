@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.config import choose_config
-from gateway.errors import ConfigError, StorageBusyError, StorageError
+from gateway.errors import ConfigError, StorageBusyError, StorageError, StorageVersionError
 from gateway.footprint import give_back_early
-from gateway.service import run
+from gateway.start import run
 from wire.mqtt import EndpointError
 
 FINDING = 1
@@ -36,7 +36,7 @@ def main() -> int:
     try:
         config = choose_config(path, gateway=given.id, broker=given.broker)
         asyncio.run(run(config, folder=path.parent if path else Path.cwd()))
-    except (ConfigError, EndpointError, StorageBusyError) as error:
+    except (ConfigError, EndpointError, StorageBusyError, StorageVersionError) as error:
         sys.stderr.write(f"{error}\n")
         return BAD_CONFIGURATION
     except StorageError as error:

@@ -11,6 +11,7 @@ __all__ = [
     "StorageBusyError",
     "StorageError",
     "StorageFullError",
+    "StorageVersionError",
 ]
 
 
@@ -28,6 +29,10 @@ class StorageError(GatewayError):
 
 class StorageBusyError(StorageError):
     """Another process has the file."""
+
+
+class StorageVersionError(StorageError):
+    """The file was made by another version of the software; nothing is wrong with it."""
 
 
 class SetBackError(StorageError):

@@ -1,54 +1,48 @@
-"""The gateway's shell: sessions, the clock, signals. Everything that decides is elsewhere."""
+"""The gateway's shell: messages, the clock, signals. Everything that decides is elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from gateway.committer import Committer, Group, Unsaved
-from gateway.config import BrokerSection, Config, read_password
+from gateway.config import Config
 from gateway.decode.rules import filters_to_subscribe
 from gateway.drain import Drain
 from gateway.durable.ballast import Ballast
 from gateway.durable.commit import Removed
-from gateway.durable.cursor import Cursor
-from gateway.durable.database import Database
 from gateway.durable.gaps import Gap
 from gateway.durable.kept import Kept
-from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
-from gateway.edge import Edge, lane_epoch, settings_of
-from gateway.errors import SetBackError, StorageError, StorageFullError
-from gateway.footprint import resident_mb
+from gateway.durable.lanes import cursors_of, promise_key
+from gateway.durable.recovery import Recovered
+from gateway.edge import lane_epoch
+from gateway.errors import SetBackError
 from gateway.lane import Lane
+from gateway.links import Links, tell
 from gateway.models.receiver import Receiver
-from gateway.models.shelf import open_shelf_blocking
-from gateway.outbox import LANES, Entry, Outbox
+from gateway.outbox import Entry, Outbox
 from gateway.pending import Pending
 from gateway.retention import Retention
 from gateway.subscription import subscribe_until_granted
-from wire.codec import decode_json, encode_json
+from gateway.vitals import Vitals
+from wire.codec import decode_json
 from wire.errors import MessageError, WireError
-from wire.messages import ConfirmRequest, GatewayStatus, StoredMessage
+from wire.messages import ConfirmRequest, StoredMessage
 from wire.mqtt import (
     Cause,
     Connected,
     ConnectionState,
     Disconnected,
-    Endpoint,
     Session,
-    Will,
 )
-from wire.version import VERSION
 
-__all__ = ["Service", "run"]
+__all__ = ["Service"]
 
 log = logging.getLogger("vedette.gateway")
 
@@ -56,83 +50,12 @@ LINGER_S = 0.001
 BUSY_LINGER_S = 0.004  # a batch costs about 0.2 ms whatever its size; when many come, wait for more
 BUSY_MESSAGES = 48
 BATCH_MESSAGES = 512
-RECEIVE_MAX = 1024  # bounds what is in memory before it is processed; more gains no speed
 TICK_S = 1.0
 STATUS_TICKS = 5
 DRAIN_S = 10.0
 GOODBYE_S = 2.0
-FULL_RETRY_S = 1.0
 MOST_FAULTS = 8
 SITE_BYTES = 1_000_000
-
-
-async def run(config: Config, *, folder: Path) -> None:
-    """Run until SIGTERM or SIGINT; paths of models and storage are relative to `folder`.
-
-    Starts without a broker and goes on when one goes away. Raises ConfigError, and StorageError
-    when the storage turns out to be damaged: another start mends it.
-    """
-    models = folder / config.models.directory
-    # Nothing else runs yet, and a thread would cost a memory arena.
-    shelf = open_shelf_blocking(models, most_rows=config.summaries.most_rows)
-    for reason in shelf.refused:
-        log.warning("model refused: %s", reason)
-    storage = folder / config.storage.directory
-    ballast = Ballast(storage / "ballast", int(config.storage.ballast_mb * 1e6))
-    recovered = await _recovered(
-        lambda: recover(
-            storage, lambda epoch: Edge(config, shelf, epoch=epoch), settings_of(config)
-        ),
-        ballast,
-    )
-    for fault in recovered.faults:
-        log.error("storage: %s", fault)
-    ballast.take()
-    async with contextlib.AsyncExitStack() as stack:
-        stack.callback(recovered.database.close)
-        site = _session(config, config.site, folder, role="site")
-        uplink = site
-        if config.uplink is not None:
-            uplink = _session(config, config.uplink, folder, role="uplink")
-        service = Service(config, recovered, Links(site, uplink), models, ballast)
-        stack.callback(service.committer.close)
-        for session in _distinct(service.links):
-            await stack.enter_async_context(session.background())
-        gc.collect()
-        gc.freeze()
-        await _noting_damage(service.run(), storage)
-
-
-async def _recovered(attempt: Callable[[], Recovered], ballast: Ballast) -> Recovered:
-    """Recover; on a full disk give the ballast up, and wait until there is room."""
-    told = False
-    while True:
-        try:
-            return attempt()
-        except StorageFullError as error:
-            if not told:
-                log.error("%s; waiting for room", error)  # noqa: TRY400 - no trace needed
-            told = True
-        ballast.give_up()
-        await asyncio.sleep(FULL_RETRY_S)
-
-
-async def _noting_damage(running: Coroutine[Any, Any, None], storage: Path) -> None:
-    try:
-        await running
-    except* StorageError as group:
-        error = next(leaves(group))
-        note = SET_BACK if isinstance(error, SetBackError) else ""
-        (storage / SUSPECT).write_text(note, "ascii")
-        raise error from None
-
-
-@dataclass(frozen=True, slots=True)
-class Links:
-    """The session with the site's sensors and the one with the cloud; often the same."""
-
-    site: Session
-    uplink: Session
 
 
 class Service:
@@ -146,7 +69,7 @@ class Service:
         self.links = links
         self.faults = recovered.faults[-MOST_FAULTS:]
         limit = int(config.outbox.limit_mb * 1e6)
-        self.lanes = [Lane(session, Outbox(limit)) for session in _distinct(links)]
+        self.lanes = [Lane(session, Outbox(limit)) for session in links.distinct]
         self.committer = Committer(
             self.edge,
             recovered.database,
@@ -181,6 +104,9 @@ class Service:
             most_rows=config.summaries.most_rows,
             changed=self._models_changed,
         )
+        self.vitals = Vitals(
+            self.edge, self.committer, self.pending, self.retention, self.drain, self.lanes
+        )
         links.site.on_state = self._site_changed
         if links.uplink is not links.site:
             links.uplink.on_state = self._uplink_changed
@@ -200,7 +126,7 @@ class Service:
         async with asyncio.TaskGroup() as group:
             flow = [
                 *(group.create_task(lane.run(), name="lane") for lane in self.lanes),
-                *(group.create_task(self._take_in(one)) for one in _distinct(self.links)),
+                *(group.create_task(self._take_in(one)) for one in self.links.distinct),
                 group.create_task(self.committer.run(), name="commit"),
                 group.create_task(self.drain.run(), name="drain"),
             ]
@@ -366,7 +292,7 @@ class Service:
         self.lanes[0].extend(one.entry for one in kept if one.sound and one.entry.kind == "alerts")
 
     def _site_changed(self, state: ConnectionState) -> None:
-        _tell("site", state)
+        tell("site", state)
         if isinstance(state, Connected):
             if not state.session_present:
                 self.edge.deliveries.forget()
@@ -374,7 +300,7 @@ class Service:
         self._note_takeover(state)
 
     def _uplink_changed(self, state: ConnectionState) -> None:
-        _tell("uplink", state)
+        tell("uplink", state)
         self._note_takeover(state)
 
     def _note_takeover(self, state: ConnectionState) -> None:
@@ -397,104 +323,6 @@ class Service:
         self._send([self._status("online")])
 
     def _status(self, presence: Literal["online", "offline"]) -> Entry:
-        edge = self.edge
         self._last_status = time.monotonic()
-        directory = edge.pipeline.directory
-        database = self.committer.database
-        used = self.retention.used_bytes
-        pending_readings = self.pending.readings + self.committer.uncommitted_readings
-        status = GatewayStatus(
-            gateway=edge.gateway,
-            presence=presence,
-            version=VERSION,
-            epoch=edge.epoch,
-            time_ms=round(time.time() * 1000),
-            uptime_s=round(time.monotonic() - self._started, 1),
-            assets=directory.asset_count,
-            streams=directory.stream_count,
-            readings=edge.ledger.readings(),
-            messages={"decoded": edge.ledger.decoded, "quarantined": edge.ledger.quarantined},
-            rejected=dict(sorted(edge.ledger.rejected.items())),
-            last_rejection=edge.ledger.last_rejection,
-            models=edge.model_status(),
-            refused_models=tuple(edge.shelf.refused),
-            ledger=edge.ledger.summary(pending=pending_readings),
-            gaps=dict(sorted(edge.ledger.lost.items())),
-            outbox={
-                "count": self.pending.count,
-                "bytes": self.pending.size_bytes,
-                "readings": pending_readings,
-                "refused": self.drain.refused + sum(lane.refused for lane in self.lanes),
-            },
-            pending_age_s=self.pending.age_s(time.time()),
-            room_h=self.pending.room_h(self.retention.limit_bytes - used),
-            storage={
-                "used": used,
-                "limit": self.retention.limit_bytes,
-                "journal": database.journal_bytes,
-                "full": int(self.committer.full),
-            },
-            faults=tuple(self.faults),
-            bytes_up=dict(self.drain.sent_bytes + self.lanes[-1].outbox.sent_bytes),
-            rss_mb=round(resident_mb(), 1),
-        )
-        topic = edge.topics.gateway(edge.gateway, "status")
-        return Entry("status", topic, encode_json(status), retain=True)
-
-
-def cursors_of(database: Database, edge: Edge) -> list[Cursor]:
-    """Return where each lane stands: those of former epochs first, the present ones always."""
-    present = {lane_epoch(edge.epoch, lane): edge.lanes[lane] for lane in LANES}
-    lanes = {epoch: last for epoch, _, last, *_ in database.lanes()}
-    return [
-        _cursor(database, epoch, max(last, present.get(epoch, 0)), is_present=epoch in present)
-        for epoch, last in (lanes | {e: present[e] for e in present if e not in lanes}).items()
-    ]
-
-
-def _cursor(database: Database, epoch: str, last: int, *, is_present: bool) -> Cursor:
-    begin = database.confirmed.get(epoch, 0)
-    promised = int(database.meta.get(promise_key(epoch), "0"))
-    return Cursor(epoch, begin, begin, max(last, begin), promised, is_present)
-
-
-def promise_key(epoch: str) -> str:
-    """Key of the note up to where a lane may have been sent."""
-    return f"sent:{epoch}"
-
-
-def leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    """Yield the errors of a group and of the groups in it."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error
-
-
-def _distinct(links: Links) -> list[Session]:
-    return [links.site] if links.site is links.uplink else [links.site, links.uplink]
-
-
-def _session(config: Config, section: BrokerSection, folder: Path, *, role: str) -> Session:
-    gateway = config.gateway.id
-    topic = config.topics.gateway(gateway, "status")
-    will = Will(topic, encode_json(GatewayStatus(gateway=gateway, presence="offline")))
-    given = {"username": section.username, "password": read_password(section, folder=folder)}
-    files = {"ca_file": section.ca_file, "cert_file": section.cert_file}
-    files["key_file"] = section.key_file
-    endpoint = Endpoint.from_url(
-        section.url,
-        client_id=gateway if role == "site" else f"{gateway}-{role}",
-        keep_alive_s=section.keep_alive_s,
-        receive_max=RECEIVE_MAX,
-        will=will,
-        **{name: value for name, value in given.items() if value is not None},
-        **{name: folder / path for name, path in files.items() if path is not None},
-    )
-    return Session(endpoint, on_state=lambda state: _tell(role, state), most_waiting=RECEIVE_MAX)
-
-
-def _tell(role: str, state: ConnectionState) -> None:
-    level = logging.INFO if isinstance(state, Connected) else logging.WARNING
-    log.log(level, "broker of the %s: %s", role, state)
+        uptime_s = round(time.monotonic() - self._started, 1)
+        return self.vitals.entry(presence, uptime_s=uptime_s, faults=self.faults)

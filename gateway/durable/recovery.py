@@ -20,7 +20,12 @@ from gateway.durable.journal import JournalRow, decode_row
 from gateway.durable.salvage import salvage
 from gateway.durable.snapshot import decode_state
 from gateway.edge import Edge, lane_epoch
-from gateway.errors import StorageBusyError, StorageError
+from gateway.errors import (
+    StorageBusyError,
+    StorageError,
+    StorageFullError,
+    StorageVersionError,
+)
 from gateway.outbox import LANES, Entry
 from gateway.pipeline import PipelineSettings
 
@@ -71,23 +76,31 @@ def recover(
 
     From there it goes on by `settings`; what was journalled is run by those of its time.
 
-    Raises StorageBusyError when another gateway has it, OSError when the folder cannot be used.
+    Raises StorageBusyError when another gateway has it, StorageVersionError where another version
+    of the software made it, StorageFullError, OSError when the folder cannot be used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / DATABASE
     faults: list[str] = []
-    database = _open_sound(path, faults)
+    database = _open_sound(folder / DATABASE, faults)
     try:
         found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
+        _finish(found, settings)
+    except StorageFullError:
+        database.close()
+        raise
     except StorageError as error:  # what no check had found
         database.close()
-        database = _salvaged(path, error, faults, epoch=database.epoch)
+        database = _salvaged(database.path, error, faults, epoch=database.epoch)
         found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
+        _finish(found, settings)
+    (folder / SUSPECT).unlink(missing_ok=True)
+    return found
+
+
+def _finish(found: Recovered, settings: PipelineSettings) -> None:
     meta = _mend(found) if found.is_damaged else {}
     found.restored += found.edge.adopt(settings)
     _settle(found, meta)
-    (folder / SUSPECT).unlink(missing_ok=True)
-    return found
 
 
 def _open_sound(path: Path, faults: list[str]) -> Database:
@@ -101,7 +114,7 @@ def _open_sound(path: Path, faults: list[str]) -> Database:
         except BaseException:
             database.close()
             raise
-    except StorageBusyError:
+    except (StorageBusyError, StorageVersionError):
         raise
     except StorageError as error:
         database = _salvaged(path, error, faults, epoch=epoch)

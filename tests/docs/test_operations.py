@@ -12,7 +12,7 @@ import pytest
 
 from cloud import gap_rows
 from gateway import __main__ as program
-from gateway import committer, retention, service
+from gateway import committer, links, retention, service
 from gateway.config import StorageSection
 from gateway.durable import recovery
 from gateway.ledger import Ledger
@@ -40,14 +40,12 @@ def rows_of(heading: str) -> list[str]:
 
 
 def map_of_status(name: str) -> list[str]:
-    """Keys of the map that the gateway's shell puts into its status under this name."""
-    tree = ast.parse((ROOT / "gateway" / "service.py").read_text("utf-8"))
+    """Keys of the map that the gateway puts into its status under this name."""
+    tree = ast.parse((ROOT / "gateway" / "vitals.py").read_text("utf-8"))
     (found,) = (
-        keyword.value
+        node.body[-1].value
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        for keyword in node.keywords
-        if keyword.arg == name and isinstance(keyword.value, ast.Dict)
+        if isinstance(node, ast.FunctionDef) and node.name == f"_{name}"
     )
     return [key.value for key in found.keys if isinstance(key, ast.Constant)]
 
@@ -105,7 +103,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"{committer.SNAPSHOT_ROWS:,} commits" in FLOWING
     assert f"whole file up to {recovery.CHECKED_BYTES // 1024**2} MiB" in FLOWING
     assert f"{retention.MERGED_BLOCKS} of those never sent are merged" in FLOWING
-    assert f"at most {service.RECEIVE_MAX:,} messages" in FLOWING
+    assert f"at most {links.RECEIVE_MAX:,} messages" in FLOWING
     assert f"waits up to {service.DRAIN_S:.0f} s until" in FLOWING
     assert f"within {service.GOODBYE_S:.0f} s more" in FLOWING
     assert f"at most {service.MOST_FAULTS};" in FLOWING
