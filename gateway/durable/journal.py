@@ -94,6 +94,8 @@ def seal(data: bytes, *, level: int) -> bytes:
 
 def unseal(data: bytes) -> bytes:
     """Undo `seal`; raise StorageError when the checksum does not fit."""
+    if not isinstance(data, bytes):  # what a damaged page says is of any type
+        raise StorageError(f"expected bytes, got {type(data).__name__}")
     packed = data[CRC_BYTES:]
     if zlib.crc32(packed).to_bytes(CRC_BYTES, "little") != data[:CRC_BYTES]:
         raise StorageError(f"expected {len(data)} bytes as they were written, got damaged ones")

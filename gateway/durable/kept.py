@@ -50,5 +50,7 @@ def values_of(entry: Entry, made_ms: int) -> tuple[Any, ...]:
 def kept_of(values: tuple[Any, ...]) -> Kept:
     """Undo `values_of`."""
     epoch, seq, kind, topic, payload, readings, made_ms, crc = values
+    if not isinstance(payload, bytes):  # what a damaged page says is of any type
+        payload, crc = b"", None
     entry = Entry(kind, topic, payload, epoch=epoch, seq=seq, readings=readings)
     return Kept(entry, made_ms, sound=checksum(entry) == crc)
