@@ -63,20 +63,26 @@ def _counter(crash: Crash) -> Callable[[When], None]:
 def _guarded(
     step: Step, function: Callable[..., Any], reached: Callable[[When], None]
 ) -> Callable[..., Any]:
-    def passed(result: Any) -> Any:
-        if re.search(step.result, repr(result) if step.result else ""):
+    def before(given: tuple[Any, ...]) -> bool:
+        counts = not step.given or re.search(step.given, repr(given)) is not None
+        if counts:
+            reached("before")
+        return counts
+
+    def after(result: Any, *, counts: bool) -> Any:
+        if counts and (not step.result or re.search(step.result, repr(result))):
             reached("after")
         return result
 
     @functools.wraps(function)
     async def guarded_async(*given: Any, **named: Any) -> Any:
-        reached("before")
-        return passed(await function(*given, **named))
+        counts = before(given)
+        return after(await function(*given, **named), counts=counts)
 
     @functools.wraps(function)
     def guarded(*given: Any, **named: Any) -> Any:
-        reached("before")
-        return passed(function(*given, **named))
+        counts = before(given)
+        return after(function(*given, **named), counts=counts)
 
     return guarded_async if find(step.path).is_async else guarded
 

@@ -14,8 +14,10 @@ class Step:
     program: str
     path: str = ""
     statement: str = ""
+    given: str = ""
+    """Only calls count whose arguments, written as text, hold this pattern."""
     result: str = ""
-    """Only calls count whose result, written as text, matches this pattern."""
+    """After: only calls count whose result, written as text, holds this pattern."""
 
 
 def _points(program: str, paths: dict[str, str], statements: dict[str, str]) -> dict[str, Step]:
@@ -72,6 +74,7 @@ POINTS: dict[str, Step] = {
     **_points("gateway", GATEWAY, TRANSACTION),
     **_points("cloud", CLOUD, {"insert": "INSERT", "update": "UPDATE", "commit": "COMMIT"}),
     **_points("producer", PRODUCER, TRANSACTION),
+    "gateway-readings": Step("gateway", GATEWAY["commit"], given=r"Taken\("),
     "cloud-blocks": Step("cloud", "cloud.store.Store.write", result="summaries|excerpts"),
 }
 """To add a point, add a line to one of the tables above."""

@@ -54,12 +54,12 @@ def site_broker_forgets(stage: Stage, tampering: Tampering) -> None:
 
 def gateway_dies_before_commit(stage: Stage, tampering: Tampering) -> None:
     """A device's messages are in the gateway's memory and nowhere on its disk."""
-    _crash(stage, tampering, "gateway", "gateway-commit:before:4")
+    _crash(stage, tampering, "gateway", "gateway-readings:before:4")
 
 
 def gateway_dies_after_commit(stage: Stage, tampering: Tampering) -> None:
     """Everything is on the gateway's disk and nobody was told."""
-    _crash(stage, tampering, "gateway", "gateway-commit:after:14")
+    _crash(stage, tampering, "gateway", "gateway-readings:after:12")
 
 
 def gateway_dies_while_it_confirms(stage: Stage, tampering: Tampering) -> None:
