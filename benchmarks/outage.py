@@ -32,8 +32,6 @@ LIVE_RATE = 1000.0
 POLL_S = 0.01
 LONG_S = 300.0
 LAST_WORD_S = 1.0
-ENOUGH = 20
-"""Alerts beside the backlog; where a small one was gone before, later ones are told of."""
 
 
 @dataclass(slots=True)
@@ -77,16 +75,14 @@ def measure_outage(report: Report, folder: Path, load: Load, readings: int) -> N
 
 
 def tell(report: Report, drained: Drained, found: Latencies, load_rate: float) -> None:
-    """Report how fast the backlog went, and how late the alerts beside it were."""
+    """Report how fast the backlog went, and how late alerts were: beside it, and all of them."""
     took_s = drained.confirmed_s - drained.back_s
     during = [
         ms
         for ms, sent_s in zip(found.alerts_ms, found.sent_s, strict=True)
         if sent_s <= drained.confirmed_s
     ]
-    cuts = statistics.quantiles(
-        during if len(during) >= ENOUGH else found.alerts_ms, n=100, method="inclusive"
-    )
+    cuts = statistics.quantiles(found.alerts_ms, n=100, method="inclusive")
     report.add(
         outage_pending_readings=drained.readings,
         outage_load_readings_per_s=round(load_rate),
@@ -97,8 +93,10 @@ def tell(report: Report, drained: Drained, found: Latencies, load_rate: float) -
         drain_ratio=round(drained.rate / LIVE_RATE, 1),
         drain_ratio_to_load=round(drained.rate / load_rate, 2),
         drain_alerts=len(during),
-        drain_alert_p50_ms=round(cuts[49], 1),
-        drain_alert_p99_ms=round(cuts[98], 1),
+        drain_alert_slowest_ms=round(max(during, default=0.0), 1),
+        alerts_then=len(found.alerts_ms),
+        alerts_then_p50_ms=round(cuts[49], 1),
+        alerts_then_p99_ms=round(cuts[98], 1),
     )
 
 
