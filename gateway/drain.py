@@ -113,8 +113,9 @@ class Drain:
         for entry in entries:
             lane = self._lanes.get(entry.epoch)
             if lane is None:
-                lane = self._lanes[entry.epoch] = _Lane(Cursor(entry.epoch, entry.seq - 1))
-                lane.cursor.sent = lane.cursor.confirmed
+                before = entry.seq - 1
+                cursor = Cursor(entry.epoch, confirmed=before, sent=before, last=before)
+                lane = self._lanes[entry.epoch] = _Lane(cursor)
             lane.offer(entry)
         self._more.set()
 

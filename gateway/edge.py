@@ -95,6 +95,8 @@ class Edge:
         self.snapshot_due = False
         """Whether the next commit must hold a snapshot: other models serve since the last."""
         self._assets_told = 0
+        for scorer in (shelf.bundled, *shelf.line_up()):
+            scorer.forget()
         self.install()
 
     def take_delivered(self, messages: Iterable[Delivery], *, arrival_ms: float) -> list[Entry]:

@@ -15,7 +15,7 @@ from gateway.durable.ballast import Ballast
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered, recover
 from gateway.edge import Edge, settings_of
 from gateway.errors import SetBackError, StorageError, StorageFullError
-from gateway.links import open_links
+from gateway.links import Links, open_links
 from gateway.models.shelf import open_shelf_blocking
 from gateway.service import Service
 
@@ -48,15 +48,22 @@ async def run(config: Config, *, folder: Path) -> None:
     for fault in recovered.faults:
         log.error("storage: %s", fault)
     ballast.take()
+    links = open_links(config, folder)
+    with contextlib.closing(recovered.database):
+        await _noting_damage(_serve(config, recovered, links, models, ballast), storage)
+
+
+async def _serve(
+    config: Config, recovered: Recovered, links: Links, models: Path, ballast: Ballast
+) -> None:
+    service = Service(config, recovered, links, models, ballast)
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(recovered.database.close)
-        service = Service(config, recovered, open_links(config, folder), models, ballast)
         stack.callback(service.committer.close)
-        for session in service.links.distinct:
+        for session in links.distinct:
             await stack.enter_async_context(session.background())
         gc.collect()
         gc.freeze()
-        await _noting_damage(service.run(), storage)
+        await service.run()
 
 
 async def _recovered(attempt: Callable[[], Recovered], ballast: Ballast) -> Recovered:

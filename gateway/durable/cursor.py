@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 __all__ = ["Answer", "Cursor"]
 
@@ -32,10 +32,15 @@ class Cursor:
     """Newest number on the disk."""
     promised: int = 0
     """Nothing beyond this number has ever been sent: until then it may still be changed."""
+    started: int = field(init=False)
+    """`last` when this process began."""
     is_present: bool = True
     """Whether it belongs to the present epoch, so that `last` is the newest number ever given."""
     answered: bool = False
     """Whether the cloud has answered since this process began."""
+
+    def __post_init__(self) -> None:
+        self.started = self.last
 
     @property
     def is_urgent(self) -> bool:
@@ -57,11 +62,12 @@ class Cursor:
 
         `asked` is what had been sent before the request that this answers, 0 = it answers none.
         """
+        # Numbers given since the start may have been given before, if the storage was set back.
+        most = self.last if self.answered else max(self.sent, self.started)
+        if seq > most and self.is_present:
+            return Answer.SET_BACK
         self.answered = self.answered or asked > 0 or self.sent == 0
-        if seq > self.last:
-            if self.is_present:
-                return Answer.SET_BACK
-            seq = self.last  # gap records account for what is beyond
+        seq = min(seq, self.last)  # of a former epoch, gap records account for what is beyond
         progress = seq > self.confirmed
         self.confirmed = max(self.confirmed, seq)
         self.sent = max(self.sent, self.confirmed)

@@ -165,7 +165,7 @@ class Scorer:
             wanted = decode_array(golden.score, (rows,))
             close = np.abs(score - wanted) <= golden.atol * np.maximum(1, np.abs(wanted))
             _expect(name, "golden", bool(close.all()), f"scores {wanted}", score)
-        self._forget()
+        self.forget()
 
     def _expect_rows_alone(self) -> None:
         """Run two full chunks that share their first row; raise ModelRefusedError.
@@ -190,7 +190,8 @@ class Scorer:
             feed[f"state.{spec.name}"] = np.full((CHUNK, *spec.shape), spec.init, np.float32)
         return self._call(feed)
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Drop the recurrent state of every unit."""
         for spec in self.card.states:
             self.states[f"state.{spec.name}"] = np.zeros((0, *spec.shape), np.float32)
 

@@ -28,6 +28,16 @@ def test_what_was_asked_for_and_is_not_stored_is_sent_again_once() -> None:
     assert cursor.sent == 6
 
 
+def test_numbers_given_since_the_start_do_not_hide_a_storage_set_back() -> None:
+    cursor = Cursor("e-bulk", confirmed=40, sent=40, last=45)
+    cursor.last = 60
+    assert cursor.take_answer(50, asked=40) is Answer.SET_BACK
+    cursor = Cursor("e-bulk", confirmed=40, sent=40, last=45)
+    assert cursor.take_answer(45, asked=40) is Answer.PROGRESS
+    cursor.last = 60
+    assert cursor.take_answer(50, asked=0) is Answer.PROGRESS
+
+
 def test_a_cloud_that_has_more_tells_of_a_storage_set_back() -> None:
     assert Cursor("e-bulk", 0, 3, 3).take_answer(4, asked=3) is Answer.SET_BACK
     former = Cursor("old-bulk", 0, 3, 3, is_present=False)
