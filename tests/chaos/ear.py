@@ -32,10 +32,18 @@ class Ear:
             self._changed.notify_all()
 
     def until(
-        self, kind: str, holds: Callable[[Any], object] = lambda _: True, *, count: int = 1
+        self,
+        kind: str,
+        holds: Callable[[Any], object] = lambda _: True,
+        *,
+        count: int = 1,
+        timeout_s: float = PATIENCE_S,
     ) -> None:
-        """Wait for so many messages below `kind` whose JSON the condition holds for."""
-        end_s = time.monotonic() + PATIENCE_S
+        """Wait for so many messages below `kind` whose JSON the condition holds for.
+
+        Raises AssertionError when they do not come in time.
+        """
+        end_s = time.monotonic() + timeout_s
         with self._changed:
             while sum(self._fits(kind, holds, *message) for message in self.said) < count:
                 left_s = end_s - time.monotonic()

@@ -17,8 +17,8 @@ __all__ = ["HARMLESS", "PLANTS", "POWER_CUT", "Plant"]
 CLEAN_START_BIT = 2
 LIVES = 3
 """How often a plant that kills lets its moment pass: the first ones have nothing to lose."""
-UNDERWAY_S = 0.3
-"""Time for what was told too early to arrive."""
+UNDERWAY_S = 1.5
+"""Time for sources to ask once more, and for what is told too early to arrive."""
 
 
 @dataclass(frozen=True, slots=True)
