@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.errors import StorageBusyError, StorageError, StorageFullError
+from gateway.errors import GatewayError, StorageBusyError, StorageError, StorageFullError
 
 __all__ = ["connect", "errors_of"]
 
@@ -21,6 +23,7 @@ PRAGMAS = (
     "temp_store=MEMORY",
 )
 FULL_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE})
+BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -40,25 +43,22 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-class errors_of:  # noqa: N801 - reads as what it is: a context
-    """A context that turns SQLite's errors into ours, with the file's name."""
+@contextlib.contextmanager
+def errors_of(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours, with the file's name: full, busy, or damaged."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _ours(path, error) from error
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
 
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Translate."""
-        if not isinstance(error, sqlite3.Error):
-            return
-        code = getattr(error, "sqlite_errorcode", 0)
-        if code in FULL_CODES:
-            raise StorageFullError(f"{self._path}: the disk is full: {error}") from error
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            raise StorageBusyError(
-                f"{self._path}: expected to have the file alone, got: {error}; "
-                "another gateway runs on it: stop that one, or give this one a folder of its own"
-            ) from error
-        raise StorageError(f"{self._path}: expected a sound database, got: {error}") from error
+def _ours(path: Path, error: sqlite3.Error) -> GatewayError:
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code in FULL_CODES:
+        return StorageFullError(f"{path}: the disk is full: {error}")
+    if code in BUSY_CODES:
+        return StorageBusyError(
+            f"{path}: expected to have the file alone, got: {error}; "
+            "another gateway runs on it: stop that one, or give this one a folder of its own"
+        )
+    return StorageError(f"{path}: expected a sound database, got: {error}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 
@@ -325,15 +324,11 @@ def many(count: int) -> list[SummaryBlock]:
     return [block_of([wave(seq, channels)], seq + 1) for seq in range(count)]
 
 
-def test_sixteen_blocks_take_a_quarter_of_their_bytes_or_less_and_little_time() -> None:
-    blocks, took = many(16), []
-    for _ in range(5):
-        began = time.process_time()
-        found = coarsen(blocks)
-        took.append(time.process_time() - began)
+def test_sixteen_blocks_take_a_quarter_of_their_bytes_or_less() -> None:
+    blocks = many(16)
+    found = coarsen(blocks)
     assert 4 * len(encode_summaries(found)) <= sum(len(encode_summaries(one)) for one in blocks)
     assert found.rows.count.tolist() == [16 * 256] * 128
-    assert min(took) < 0.1
 
 
 def test_a_result_too_large_is_refused_where_it_is_encoded() -> None:
