@@ -17,6 +17,8 @@ __all__ = ["HARMLESS", "PLANTS", "POWER_CUT", "Plant"]
 CLEAN_START_BIT = 2
 LIVES = 3
 """How often a plant that kills lets its moment pass: the first ones have nothing to lose."""
+ANSWERED_S = 0.3
+"""Time for an answer to arrive."""
 UNDERWAY_S = 1.5
 """Time for sources to ask once more, and for what is told too early to arrive."""
 
@@ -166,11 +168,17 @@ def cloud_answers_before_commit() -> None:
 
     def make(original: Function) -> Function:
         waiting: list[Any] = []
+        blocks = 0
 
         def write(self: Any, records: Any, *, received_us: int) -> Any:
-            if waiting:
-                original(self, list(waiting), received_us=received_us)
-            waiting[:] = records
+            nonlocal blocks
+            held, waiting[:] = list(waiting), records
+            blocks += _has_blocks(held)
+            if blocks > 1 and _has_blocks(held):
+                time.sleep(ANSWERED_S)
+                _die_once()
+            if held:
+                original(self, held, received_us=received_us)
             with self._engine.connect() as connection:
                 result = Batch(connection, records, received_us=received_us).write()
                 connection.rollback()
@@ -179,6 +187,10 @@ def cloud_answers_before_commit() -> None:
         return write
 
     replace("cloud.store.Store.write", make)
+
+
+def _has_blocks(records: list[Any]) -> bool:
+    return any(type(record).__name__ in {"SummaryRecord", "ExcerptRecord"} for record in records)
 
 
 def gateway_confirms_before_commit() -> None:

@@ -78,7 +78,7 @@ def gateway_dies_at_a_checkpoint(stage: Stage, tampering: Tampering) -> None:
 
 def cloud_dies_before_commit(stage: Stage, tampering: Tampering) -> None:
     """Messages are in the cloud's memory and nowhere on its disk."""
-    _crash(stage, tampering, "cloud", "cloud-sql-commit:before:6")
+    _crash(stage, tampering, "cloud", "cloud-sql-commit:before:14")
 
 
 def cloud_dies_after_commit(stage: Stage, tampering: Tampering) -> None:
@@ -150,7 +150,7 @@ SCENARIOS = {
     "site broker forgets": Scenario(STEADY, site_broker_forgets),
     "gateway dies before commit": Scenario(FOREIGN, gateway_dies_before_commit),
     "gateway dies after commit": Scenario(FOREIGN, gateway_dies_after_commit),
-    "cloud dies before commit": Scenario(STEADY, cloud_dies_before_commit),
+    "cloud dies before commit": Scenario(LONGER, cloud_dies_before_commit),
     "cloud dies after commit": Scenario(STEADY, cloud_dies_after_commit),
     "gateway is away": Scenario(FOREIGN, gateway_is_away),
     "gateway is restarted": Scenario(STEADY, gateway_is_restarted),

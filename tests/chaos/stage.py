@@ -153,7 +153,7 @@ class Stage:
         try:
             self._drain_producer(timeout_s)
             self._drain_gateway(timeout_s)
-        except StuckError as stuck:
+        except AssertionError as stuck:
             self.findings.append(str(stuck))
         self.close()
 
