@@ -30,6 +30,7 @@ ASK_S = 1.0
 ASK_CAP_S = 30.0
 REFUSED_S = 30.0
 PROMISED = 256
+STUCK_AFTER = 10
 
 Load = Callable[[str, int, int], Awaitable[list[Kept]]]
 """(epoch, after seq, most bytes) to entries of a lane."""
@@ -42,6 +43,8 @@ class _Lane:
     """The entries behind `cursor.sent`, as far as they are in memory."""
     queued_bytes: int = 0
     flying: int = 0
+    lost: int = 0
+    """Answers in a row that told of the same first message as lost."""
     version: int = 0
     """Grows whenever the queue no longer tells what is on the disk."""
 
@@ -129,6 +132,7 @@ class Drain:
         match lane.cursor.take_answer(message.seq, asked=message.asked):
             case Answer.LOST:
                 lane.clear()
+                lane.lost += 1
             case Answer.SET_BACK:
                 self._tell_set_back(lane.cursor, message.seq)
             case _:
@@ -139,6 +143,7 @@ class Drain:
         if lane.cursor.confirmed <= before:
             return None
         self._progressed = True
+        lane.lost = 0
         return lane.cursor.confirmed
 
     def reload(self, epochs: Iterable[str]) -> None:
@@ -147,6 +152,16 @@ class Drain:
             if epoch in self._lanes:
                 self._lanes[epoch].clear()
         self._more.set()
+
+    @property
+    def stuck(self) -> str:
+        """Which message the cloud does not take, however often it is sent; empty = none."""
+        found = [lane.cursor for lane in self._lanes.values() if lane.lost >= STUCK_AFTER]
+        return "; ".join(
+            f"the cloud does not take message {cursor.confirmed + 1} of {cursor.epoch}: "
+            "its table of rejected messages tells why"
+            for cursor in found
+        )
 
     def is_unsent(self, entry: Entry) -> bool:
         """Whether an entry has never been handed to the broker, so that it may still change."""

@@ -224,6 +224,8 @@ class Service:
             if ticks % STATUS_TICKS == 0:
                 await self.retention.enforce()
                 self.pending.note_rate()
+                if self.drain.stuck:
+                    self._fault(self.drain.stuck)
             if paused or ticks % STATUS_TICKS == 0:
                 self._send([self._status("online")])
 
