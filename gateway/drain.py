@@ -22,8 +22,10 @@ __all__ = ["Drain", "Load"]
 
 log = logging.getLogger("vedette.gateway")
 
-WINDOWS = {True: 32, False: 8}
-"""Publications on their way: urgent ones, and bulk, which must not keep an alert waiting."""
+URGENT_WINDOW = 32
+"""Publications of an urgent lane on their way."""
+BULK_WINDOW = 8
+"""Publications of a bulk lane on their way: few, so that they keep no alert waiting."""
 QUEUE_BYTES = 2_000_000
 LOAD_BYTES = 1_000_000
 ASK_S = 1.0
@@ -204,7 +206,8 @@ class Drain:
 
     def _may_send(self, lane: _Lane) -> bool:
         cursor = lane.cursor
-        if not cursor.unsent or lane.flying >= WINDOWS[cursor.is_urgent]:
+        window = URGENT_WINDOW if cursor.is_urgent else BULK_WINDOW
+        if not cursor.unsent or lane.flying >= window:
             return False
         return cursor.is_urgent or cursor.answered or not self.cloud_known
 
