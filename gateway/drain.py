@@ -182,7 +182,7 @@ class Drain:
                         await self._fill(lane)
                         continue
                     if lane.queue[0].seq > lane.cursor.promised:
-                        await self._promise_more(lane.cursor)
+                        await self._promise_up_to(lane.queue[0].seq + PROMISED, lane.cursor)
                         continue
                     entry = lane.take()
                     lane.flying += 1
@@ -211,10 +211,10 @@ class Drain:
             return False
         return cursor.is_urgent or cursor.answered or not self.cloud_known
 
-    async def _promise_more(self, cursor: Cursor) -> None:
-        """Note on the disk that more may have been sent, before it is."""
-        cursor.promised = cursor.sent + PROMISED  # at once: from now on they may not change
-        await self._promise(cursor.epoch, cursor.promised)
+    async def _promise_up_to(self, seq: int, cursor: Cursor) -> None:
+        """Note on the disk that so much may have been sent, before it is."""
+        cursor.promised = seq  # at once: from now on they may not change
+        await self._promise(cursor.epoch, seq)
 
     async def _fill(self, lane: _Lane) -> None:
         """Load the next entries; what is damaged or gone is reported as lost."""

@@ -12,12 +12,12 @@ from typing import Any
 
 from tests.chaos.wrapping import Function, replace
 
-__all__ = ["HARMLESS", "PLANTS", "POWER_CUT", "Plant"]
+__all__ = ["DEADLY", "HARMLESS", "PLANTS", "POWER_CUT", "Plant"]
 
 CLEAN_START_BIT = 2
 LIVES = 3
 """How often a plant that kills lets its moment pass: the first ones have nothing to lose."""
-ANSWERED_S = 0.3
+ANSWERED_S = 1.0
 """Time for an answer to arrive."""
 UNDERWAY_S = 1.5
 """Time for sources to ask once more, and for what is told too early to arrive."""
@@ -351,6 +351,12 @@ def _plants() -> dict[str, Plant]:
 
 
 PLANTS = _plants()
+DEADLY = {
+    "checkpoint outside the transaction",
+    "confirmed to the source before commit",
+    "stored said before commit",
+}
+"""Those that kill by themselves, once, at the moment at which they do harm."""
 HARMLESS = {"frequent checkpoints": frequent_checkpoints}
 """Changes that are no bugs, for scenarios that need them with and without one."""
 POWER_CUT = ("synchronous off",)

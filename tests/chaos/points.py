@@ -75,6 +75,7 @@ POINTS: dict[str, Step] = {
     **_points("cloud", CLOUD, {"insert": "INSERT", "update": "UPDATE", "commit": "COMMIT"}),
     **_points("producer", PRODUCER, TRANSACTION),
     "gateway-readings": Step("gateway", GATEWAY["commit"], given=r"Taken\("),
+    "gateway-effects": Step("gateway", GATEWAY["commit"], given=r"(?s)Taken\(.*entries=\[Entry"),
     "cloud-blocks": Step("cloud", "cloud.store.Store.write", result="summaries|excerpts"),
 }
 """To add a point, add a line to one of the tables above."""

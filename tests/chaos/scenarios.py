@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from tests.chaos.ear import Ear, listening
+from tests.chaos.plants import DEADLY
 from tests.chaos.stage import Plan, Stage
 
 __all__ = ["SCENARIOS", "Scenario", "Tampering"]
@@ -59,7 +60,7 @@ def gateway_dies_before_commit(stage: Stage, tampering: Tampering) -> None:
 
 def gateway_dies_after_commit(stage: Stage, tampering: Tampering) -> None:
     """Everything is on the gateway's disk and nobody was told."""
-    _crash(stage, tampering, "gateway", "gateway-readings:after:12")
+    _crash(stage, tampering, "gateway", "gateway-effects:after:2")
 
 
 def gateway_dies_while_it_confirms(stage: Stage, tampering: Tampering) -> None:
@@ -117,7 +118,9 @@ def _crash(stage: Stage, tampering: Tampering, victim: str, crash: str) -> None:
 
 def _await_crash(stage: Stage, tampering: Tampering, victim: str, crash: str) -> None:
     program = stage.programs[victim]
-    options = (*tampering.get(victim, ()), "--crash", crash)
+    options = tampering.get(victim, ())
+    if DEADLY.isdisjoint(options):
+        options = (*options, "--crash", crash)
     _start(stage, {**tampering, victim: options})
     stage.until(lambda: not program.is_running, f"{crash} was never reached", timeout_s=DEATH_S)
     program.kill()
@@ -153,7 +156,7 @@ SCENARIOS = {
     "cloud dies before commit": Scenario(LONGER, cloud_dies_before_commit),
     "cloud dies after commit": Scenario(STEADY, cloud_dies_after_commit),
     "gateway is away": Scenario(FOREIGN, gateway_is_away),
-    "gateway is restarted": Scenario(STEADY, gateway_is_restarted),
+    "gateway is restarted": Scenario(LONGER, gateway_is_restarted),
     "gateway dies while it confirms": Scenario(LONGER, gateway_dies_while_it_confirms),
     "gateway dies at a checkpoint": Scenario(STEADY, gateway_dies_at_a_checkpoint),
     "a device hurries": Scenario(HURRIED, device_hurries),

@@ -152,6 +152,8 @@ class Stage:
         """Let everything arrive: producer, then gateway, then cloud; what gets stuck is told."""
         try:
             self._drain_producer(timeout_s)
+            if self.plan.is_foreign:
+                self._drain_broker(timeout_s)
             self._drain_gateway(timeout_s)
         except AssertionError as stuck:
             self.findings.append(str(stuck))
@@ -226,6 +228,16 @@ class Stage:
         code = self.producer.wait(1.0)
         if code:
             raise StuckError(f"the producer left with {code} ({self.folder})")
+
+    def _drain_broker(self, timeout_s: float) -> None:
+        """Wait until the gateway has taken in what a device gave the broker, if it ever has."""
+        wanted = self.plan.readings
+        with contextlib.suppress(AssertionError), listening(self.port) as ear:
+            ear.until(
+                "status",
+                lambda said: said["readings"].get("received", 0) >= wanted,
+                timeout_s=timeout_s,
+            )
 
     def _drain_gateway(self, timeout_s: float) -> None:
         """Stop the gateway in order, as often as it takes until the cloud has confirmed all."""
