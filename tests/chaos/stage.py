@@ -23,6 +23,8 @@ __all__ = ["Plan", "Stage", "StuckError", "open_stage"]
 
 POLL_S = 0.02
 ANSWER_S = 2.0
+EXPECTED = {"cloud": (4,), "producer": (0, -9)}
+"""Exit codes of those who may leave: a cloud that finds no broker, a producer that is done."""
 MOSQUITTO = """\
 listener {port} 127.0.0.1
 allow_anonymous true
@@ -185,6 +187,11 @@ class Stage:
             f"{name}: a traceback in its log"
             for name, program in self.programs.items()
             if "Traceback" in program.log
+        ]
+        told += [
+            f"{name}: left by itself with {sorted(set(left))}"
+            for name, program in self.programs.items()
+            if (left := [code for code in program.exits if code not in EXPECTED.get(name, ())])
         ]
         taken, wanted = self.taken(), self.plan.readings
         if taken < wanted and not (self.folder / ENOUGH).exists():
