@@ -158,6 +158,7 @@ class Pipeline:
 
     def flush_some(self, effects: Effects) -> bool:
         """Do a part of `flush` into `effects`; return whether more is left."""
+        self._hold()
         some = self.periods.flush(self.history.frames, most=FLUSH_ASSETS)
         for closed in some:
             self._summarise(closed, effects)

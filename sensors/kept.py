@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from sensors.errors import KeptFileDamagedError
 from sensors.keptfile import is_damage, kept_file_error, open_kept_file, set_aside
 from sensors.keptsource import KeptSource, body_crc, new_source
+from sensors.uninterrupted import uninterrupted
 
 __all__ = ["DEFAULT_LIMIT_MB", "KeptReadings", "KeptRow"]
 
@@ -301,7 +302,7 @@ class KeptReadings:
         """Commit to the disk; on an error nothing has changed, here as in the file."""
         sources, first = dict(self._sources), dict(self._first)
         counts = self._rows, self._bytes, self._ordinal
-        with self._errors_mapped():
+        with self._errors_mapped(), uninterrupted():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield

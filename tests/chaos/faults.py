@@ -43,7 +43,8 @@ def run_faults(
             if stage.producer.process is not None:
                 stage.producer.tend()
             progress(number, stage.taken() if number % 10 == 0 else 0)
-        stage.finish(timeout_s=180.0)
+        stage.producer.kill()  # it comes back without its pace: what is left is taken at once
+        stage.finish(timeout_s=300.0)
         report, findings = stage.judge()
         facts = report.facts() | {"faults": dict(proxy.proxy.happened)}
         facts["connections"] = proxy.proxy.connections

@@ -280,3 +280,16 @@ def test_other_settings_count_from_a_restart_on_and_lose_nothing(rows: int, tmp_
     entries += [entry for some in again.edge.flush() for entry in some]
     assert again.edge.ledger.scored == again.edge.ledger.summarised > scored
     again.database.close()
+
+
+def test_a_flush_is_run_again_before_channels_that_came_after_it(tmp_path: Path) -> None:
+    """A replay reads ahead: names of later rows are known when an earlier flush is run."""
+    made = messages(1, 1, 12)
+    late = [messages(2, 9, 1)[-1]]
+    plan = Plan([(made[:6], 0, False, False), (made[6:], 2, False, False), (late, 0, False, True)])
+    found = run(tmp_path, "joint", plan, kills=True)
+    found.database.close()
+    again = recover(tmp_path, lambda epoch: edge_of("joint", epoch), settings_of(CONFIG))
+    assert not again.faults
+    assert again.edge.pipeline.directory.asset_count == 2
+    again.database.close()
