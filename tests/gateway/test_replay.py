@@ -283,13 +283,24 @@ def test_other_settings_count_from_a_restart_on_and_lose_nothing(rows: int, tmp_
 
 
 def test_a_flush_is_run_again_before_channels_that_came_after_it(tmp_path: Path) -> None:
-    """A replay reads ahead: names of later rows are known when an earlier flush is run."""
-    made = messages(1, 1, 12)
-    late = [messages(2, 9, 1)[-1]]
-    plan = Plan([(made[:6], 0, False, False), (made[6:], 2, False, False), (late, 0, False, True)])
-    found = run(tmp_path, "joint", plan, kills=True)
+    """Names of a row are known when its first event is run, which may be a flush before them."""
+
+    def row(seq: int, *channels: str) -> Message:
+        values = dict.fromkeys(channels, 1.0)
+        body = {"id": ["s1", seq], "t": 1e6 + 1000 * seq, "values": values}
+        return Message(TOPICS.readings("x"), json.dumps(body).encode())
+
+    plan = Plan(
+        [
+            ([row(1, "a"), row(2, "a")], 0, True, False),
+            ([row(3, "a", "b", "c")], 2, False, False),
+        ]
+    )
+    found = run(tmp_path, "bundled", plan, kills=False)
+    scored = found.edge.ledger.scored
     found.database.close()
-    again = recover(tmp_path, lambda epoch: edge_of("joint", epoch), settings_of(CONFIG))
+    again = recover(tmp_path, lambda epoch: edge_of("bundled", epoch), settings_of(CONFIG))
     assert not again.faults
-    assert again.edge.pipeline.directory.asset_count == 2
+    assert again.edge.ledger.scored == scored == 5
+    assert again.edge.pipeline.directory.stream_count == 3
     again.database.close()
