@@ -154,6 +154,8 @@ def _load(found: Recovered, make_edge: Callable[[str], Edge]) -> None:
             _replay(found, part, hole=hole)
     except StorageError as error:
         found.faults.append(str(error))
+    except Exception as error:  # noqa: BLE001 - whatever the journal does, the gateway must come up
+        found.faults.append(f"the journal could not be run again: {error!r}")
     exact = [entry for entry in found.made if (entry.epoch, entry.seq) not in found.altered]
     found.restored += database.missing(exact)
 
