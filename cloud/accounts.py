@@ -10,9 +10,9 @@ from sqlalchemy import Connection, func, select
 
 from cloud.tables import gaps, gateways, ledgers, spans, summaries
 
-__all__ = ["MERGED", "GapAccount", "GatewayAccount", "LedgerAccount", "read_accounts"]
+__all__ = ["NOT_LOST", "GapAccount", "GatewayAccount", "LedgerAccount", "read_accounts"]
 
-MERGED = "merged"
+NOT_LOST = frozenset({"merged", "unmarked"})
 """Reason of gaps whose readings live on, in the coarser summary that took their place."""
 
 
@@ -54,8 +54,8 @@ class GatewayAccount:
 
     @property
     def readings_in_gaps(self) -> int:
-        """Count of readings that will never come; those merged are in summaries."""
-        return sum(gap.readings for gap in self.gaps if gap.reason != MERGED)
+        """Count of readings that will never come, but merged ones and what nobody can tell of."""
+        return sum(gap.readings for gap in self.gaps if gap.reason not in NOT_LOST)
 
 
 def read_accounts(connection: Connection) -> list[GatewayAccount]:

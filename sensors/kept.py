@@ -16,7 +16,6 @@ from msgspec.structs import replace
 from sensors.errors import KeptFileDamagedError
 from sensors.keptfile import is_damage, kept_file_error, open_kept_file, set_aside
 from sensors.keptsource import KeptSource, body_crc, new_source
-from sensors.uninterrupted import uninterrupted
 
 __all__ = ["DEFAULT_LIMIT_MB", "KeptReadings", "KeptRow"]
 
@@ -302,15 +301,17 @@ class KeptReadings:
         """Commit to the disk; on an error nothing has changed, here as in the file."""
         sources, first = dict(self._sources), dict(self._first)
         counts = self._rows, self._bytes, self._ordinal
-        with self._errors_mapped(), uninterrupted():
+        with self._errors_mapped():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
-                self._sources, self._first = sources, first
-                self._rows, self._bytes, self._ordinal = counts
-                self._roll_back()
+            except BaseException as error:
+                # Ctrl-C may come between the commit and its return: then it has happened.
+                if isinstance(error, sqlite3.Error) or self._connection.in_transaction:
+                    self._sources, self._first = sources, first
+                    self._rows, self._bytes, self._ordinal = counts
+                    self._roll_back()
                 raise
 
     def _roll_back(self) -> None:

@@ -23,7 +23,6 @@ from sensors.connection import Connection
 from sensors.encoder import kept_payload
 from sensors.errors import BrokerUnreachableError, PublishError
 from sensors.kept import KeptReadings, KeptRow
-from sensors.uninterrupted import uninterrupted
 from wire.codec import MAX_JSON_BYTES, decode_json, encode_json
 from wire.endpoint import Endpoint
 from wire.errors import WireError
@@ -141,11 +140,10 @@ class KeptPublisher:
             self._step(0.0)
 
     def commit(self) -> None:
-        """Bring every row taken to the disk."""
-        with uninterrupted():
-            if self._uncommitted_rows:
-                self._kept.append(self._uncommitted)
-                self._uncommitted, self._uncommitted_rows = {}, 0
+        """Bring every row taken to the disk; Ctrl-C meanwhile loses those, and doubles none."""
+        rows, self._uncommitted, self._uncommitted_rows = self._uncommitted, {}, 0
+        if rows:
+            self._kept.append(rows)
 
     def serve(self, wait_s: float) -> None:
         """Send, ask and listen for `wait_s` seconds."""

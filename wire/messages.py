@@ -289,8 +289,8 @@ class GapMessage(Struct, frozen=True, kw_only=True):
     """Epoch of the gateway's urgent messages."""
     seq: Seq
     """Sequence number of this message among them."""
-    reason: Literal["cap", "merged", "corrupt", "source", "too_large"]
-    """Disk cap, merged into a coarser summary, damage, lost by the source, larger than a packet."""
+    reason: Literal["cap", "merged", "corrupt", "source", "unmarked", "too_large"]
+    """Disk cap, merged, damage, lost by the source, at most these (no mark of it), too large."""
     source: str = ""
     """Source whose readings are lost; empty when messages of the gateway itself are."""
     lost_epoch: Epoch

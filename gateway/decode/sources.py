@@ -32,6 +32,8 @@ class Lost:
     epoch: str
     first: int
     last: int
+    marked: bool = True
+    """Whether anything of that epoch is known here; else some may have been taken in before."""
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ class Sources:
         if known + 1 >= first:
             return known, None
         mark.begin(epoch, seq=first - 1)
-        return first - 1, Lost(name, epoch, known + 1, first - 1)
+        return first - 1, Lost(name, epoch, known + 1, first - 1, marked=known > 0)
 
     def take_moved(self) -> Iterable[int]:
         """Return the assets whose marks changed otherwise than by counting on."""

@@ -10,7 +10,7 @@ from wire.messages import GapMessage
 
 __all__ = ["MOST_RANGE", "Gap", "GapReason", "gap_of_hole", "gap_of_source"]
 
-GapReason: TypeAlias = Literal["cap", "merged", "corrupt", "source", "too_large"]
+GapReason: TypeAlias = Literal["cap", "merged", "corrupt", "source", "unmarked", "too_large"]
 MOST_RANGE = 4096
 """Messages of our own that one record tells of, with the readings of each."""
 
@@ -54,5 +54,9 @@ def gap_of_hole(lost: Lost) -> Gap:
 
 
 def gap_of_source(lost: Lost) -> Gap:
-    """Return the gap of readings that their source no longer holds."""
-    return Gap("source", lost.epoch, lost.first, lost.last, source=lost.source)
+    """Return the gap of readings that their source no longer holds.
+
+    Where this gateway has no mark of the source, it cannot tell which of them it once had.
+    """
+    reason: GapReason = "source" if lost.marked else "unmarked"
+    return Gap(reason, lost.epoch, lost.first, lost.last, source=lost.source)

@@ -43,7 +43,7 @@ class _Stream:
 def tally(produced: Produced, stored: Stored, *, is_over: bool) -> Tally:
     """Count every reading; unless the run is over, what is not there yet is pending."""
     result = Tally()
-    told = [gap for gap in stored.gaps if gap.source]
+    told = [gap for gap in stored.gaps if gap.source and gap.reason != "unmarked"]
     empty = {asset: 0 for asset, _ in stored.summaries if asset not in produced.sources}
     result.findings += [f"{asset}: stored, but never produced" for asset in empty]
     for source, rows in produced.sources.items():

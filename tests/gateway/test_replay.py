@@ -261,7 +261,14 @@ def test_a_source_that_lost_readings_makes_a_gap_once() -> None:
     assert json.loads(answer.payload)["seq"] == 15
     (gap,) = [json.loads(entry.payload) for entry in gaps]
     assert (gap["first"], gap["last"], gap["source"]) == (11, 15, "a0")
-    assert edge.confirm(ask)[1] == []
+    assert (gap["reason"], edge.confirm(ask)[1]) == ("source", [])
+
+
+def test_a_gateway_without_a_mark_cannot_tell_what_is_lost() -> None:
+    edge = edge_of("bundled")
+    _, gaps = edge.confirm(ConfirmRequest(sender="a0", epoch="s1", first=393, last=400))
+    (gap,) = [json.loads(entry.payload) for entry in gaps]
+    assert (gap["reason"], gap["first"], gap["last"]) == ("unmarked", 1, 392)
 
 
 @pytest.mark.parametrize("rows", [16, 64])
