@@ -308,7 +308,8 @@ class KeptReadings:
                 self._connection.execute("COMMIT")
             except BaseException as error:
                 # Ctrl-C may come between the commit and its return: then it has happened.
-                if isinstance(error, sqlite3.Error) or self._connection.in_transaction:
+                interrupted = isinstance(error, KeyboardInterrupt)
+                if not interrupted or self._connection.in_transaction:
                     self._sources, self._first = sources, first
                     self._rows, self._bytes, self._ordinal = counts
                     self._roll_back()
