@@ -19,7 +19,6 @@ from gateway.durable.edgestate import (
     advance_marks,
     mark_state,
     missed,
-    source_mark,
 )
 from gateway.durable.events import Event, Flush, Reserve, Taken, Tick
 from gateway.durable.gaps import Gap, gap_of_source
@@ -328,7 +327,7 @@ class Edge:
 
     def _restore_marks(self, marks: Iterable[MarkState]) -> None:
         for mark in marks:
-            self.decoder.sources.marks[mark.asset] = source_mark(mark)
+            self.decoder.sources.put(mark.asset, mark.epoch, mark.seq, mark.older)
 
     def _restore_counters(self, stored: EdgeState | JournalRow) -> None:
         self.ledger.restore(stored.counters)

@@ -49,7 +49,7 @@ class OwnRoute:
         if not streams.keys() >= values.keys():
             self._introduce(values)
         if not values:
-            self.mark.moved = True  # no frame will tell the journal of this number
+            self.mark.touch()  # no frame will tell the journal of this number
             return
         draft.asset.append(self.asset)
         draft.time_ms.append(message.t)
@@ -63,7 +63,7 @@ class OwnRoute:
         try:
             self.directory.introduce(self.asset, channels)
         except MessageError:
-            self.mark.moved = True  # it counts as taken in, although no frame will tell
+            self.mark.touch()  # it counts as taken in, although no frame will tell
             raise
 
     def _decline(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["Lost", "SourceMark", "Sources", "Verdict"]
@@ -44,8 +44,9 @@ class SourceMark:
     seq: int = 0
     older: dict[str, int] = field(default_factory=dict)
     """Newest seq of the epochs before, oldest first: a broker may repeat what it once stored."""
-    moved: bool = False
-    """Whether something but `seq` changed since it was last written to the journal."""
+    asset: int = -1
+    moved: set[int] = field(default_factory=set)
+    """Assets whose marks changed otherwise than by counting on; all marks of a gateway share it."""
 
     def judge(self, epoch: str, seq: int, *, kept: bool) -> Verdict:
         """Say whether the message is taken in, and if so, move on to it.
@@ -74,7 +75,12 @@ class SourceMark:
             self.older[self.epoch] = self.seq
             for name in list(self.older)[:-EPOCHS_REMEMBERED]:
                 del self.older[name]
-        self.epoch, self.seq, self.moved = epoch, seq, True
+        self.epoch, self.seq = epoch, seq
+        self.touch()
+
+    def touch(self) -> None:
+        """Have the journal keep the mark whole, not only what frames tell of it."""
+        self.moved.add(self.asset)
 
     def stored(self, epoch: str) -> int:
         """Return up to which seq an epoch was taken in; 0 = nothing is known of it."""
@@ -95,13 +101,18 @@ class Sources:
     """The marks of all sources, by asset index."""
 
     marks: dict[int, SourceMark] = field(default_factory=dict)
+    moved: set[int] = field(default_factory=set)
 
     def mark(self, asset: int) -> SourceMark:
         """Return the mark of a source, a new one where it has not been heard of."""
         found = self.marks.get(asset)
         if found is None:
-            found = self.marks[asset] = SourceMark()
+            found = self.marks[asset] = SourceMark(asset=asset, moved=self.moved)
         return found
+
+    def put(self, asset: int, epoch: str, seq: int, older: Mapping[str, int]) -> None:
+        """Set the mark of a source as it was stored."""
+        self.marks[asset] = SourceMark(epoch, seq, dict(older), asset, self.moved)
 
     def confirm(self, asset: int, epoch: str, *, first: int, name: str) -> tuple[int, Lost | None]:
         """Answer a source that holds nothing below `first`.
@@ -117,7 +128,6 @@ class Sources:
 
     def take_moved(self) -> Iterable[int]:
         """Return the assets whose marks changed otherwise than by counting on."""
-        moved = [asset for asset, mark in self.marks.items() if mark.moved]
-        for asset in moved:
-            self.marks[asset].moved = False
+        moved = sorted(self.moved)
+        self.moved.clear()
         return moved

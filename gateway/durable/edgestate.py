@@ -14,7 +14,7 @@ from gateway.durable.events import Event
 from gateway.durable.journal import JournalRow, MarkState, pack_events
 from gateway.durable.snapshot import PipelineState
 
-__all__ = ["EdgeState", "JournalDraft", "advance_marks", "mark_state", "missed", "source_mark"]
+__all__ = ["EdgeState", "JournalDraft", "advance_marks", "mark_state", "missed"]
 
 
 class EdgeState(msgspec.Struct, frozen=True, array_like=True):
@@ -72,11 +72,6 @@ class JournalDraft:
 def mark_state(asset: int, mark: SourceMark) -> MarkState:
     """Return a mark as it is stored."""
     return MarkState(asset, mark.epoch, mark.seq, dict(mark.older))
-
-
-def source_mark(state: MarkState) -> SourceMark:
-    """Undo `mark_state`."""
-    return SourceMark(state.epoch, state.seq, dict(state.older))
 
 
 def missed(sources: Sources, batch: Batch, names: Sequence[str]) -> dict[str, list[Lost]]:
