@@ -204,16 +204,20 @@ class Committer:
         while True:
             try:
                 removed = await self.in_writer(partial(self.database.commit, commit))
-                if commit.state is not None or self.full:
-                    await self.in_writer(self._tidy)
             except StorageFullError as error:
                 await self._make_room(error)
             else:
+                if commit.state is not None or self.full:
+                    await self.in_writer(self._tidy)
                 self._tell_full(full=False)
                 return removed
 
     def _tidy(self) -> None:
-        self.database.prune_journal(most_bytes=self._journal_bytes)
+        """Prune, and take the ballast again; what there is no room for waits for the next time."""
+        try:
+            self.database.prune_journal(most_bytes=self._journal_bytes)
+        except StorageFullError:
+            log.debug("no room to prune the journal")
         self._ballast.take()
 
     async def _make_room(self, error: StorageFullError) -> None:
