@@ -43,6 +43,7 @@ async def test_a_disk_that_is_full_after_a_commit_does_not_repeat_it(tmp_path: P
     running = asyncio.create_task(committer.run())
     found.edge.snapshot_due = True  # a commit with a snapshot is followed by tidying up
     committer.add(found.edge.take(messages(1, 1, 5), arrival_ms=0))
+    committer.change().meta["note"] = "1"
     async with asyncio.timeout(10):
         await committer.settled()
     running.cancel()
