@@ -57,17 +57,23 @@ class Report:
 
 
 def check(
-    logs: Sequence[Path], database: Path, *, config: Path | None = None, is_over: bool = True
+    logs: Sequence[Path],
+    database: Path,
+    *,
+    config: Path | None = None,
+    is_over: bool = True,
+    events: Sequence[dict[str, Any]] | None = None,
 ) -> Report:
     """Compare what was produced with what is stored; `config` is the gateway's file.
 
-    While the run is not over, what is not there yet is pending instead of lost.
+    While the run is not over, what is not there yet is pending instead of lost. `events` are the
+    alerts to expect where they are known; else they are computed from the logs.
     """
     produced = read_log(*logs)
     stored = read_database(database)
     found = tally(produced, stored, is_over=is_over)
     lost = [dataclasses.asdict(gap.range) for gap in stored.gaps if gap.source]
-    expected = expected_alerts(logs, config, lost)
+    expected = expected_alerts(logs, config, lost) if events is None else list(events)
     signals = check_signals(stored, expected, is_over=is_over)
     others = [*_faults_of_excerpts(produced, stored), *_faults_of_ledgers(stored, is_over=is_over)]
     return _report(produced, found, signals, others)

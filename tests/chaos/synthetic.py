@@ -39,6 +39,9 @@ class Synthetic:
     folder: Path
     rows: int
     events: list[dict[str, Any]] = field(default_factory=list)
+    """What the cloud has got."""
+    expected: list[dict[str, Any]] = field(default_factory=list)
+    """What an undisturbed run raises."""
 
     @property
     def log(self) -> Path:
@@ -64,17 +67,28 @@ class Synthetic:
 
     def verdict(self, *, is_over: bool = True) -> Report:
         """Let the checker judge."""
-        return check([self.log], self.database, is_over=is_over)
+        return check([self.log], self.database, is_over=is_over, events=self.expected)
 
 
-def build(folder: Path, *, sources: int = 2, channels: int = 2, rows: int = 300) -> Synthetic:
-    """Write a log of all sources and the database of a cloud that has it all."""
+def build(
+    folder: Path,
+    *,
+    sources: int = 2,
+    channels: int = 2,
+    rows: int = 300,
+    events: list[dict[str, Any]] | None = None,
+) -> Synthetic:
+    """Write a log of all sources and the database of a cloud that has it all.
+
+    `events` are the alerts of this very log where they have been computed before.
+    """
     folder.mkdir(exist_ok=True)
     made = Synthetic(folder, rows)
     made.edit_log(
         [_line(source, row, channels) for row in range(1, rows + 1) for source in range(sources)]
     )
-    made.events = expected_alerts([made.log], None, [])
+    made.events = expected_alerts([made.log], None, []) if events is None else list(events)
+    made.expected = list(made.events)
     with sqlite3.connect(made.database) as connection:
         connection.executescript(SCHEMA)
         for source in range(sources):

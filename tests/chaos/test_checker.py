@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.chaos import checker
-from tests.chaos import synthetic as made_up
 from tests.chaos.synthetic import GATEWAY, URGENT, Synthetic, build, summary_of
 from tests.chaos.waves import row_values, source_name, time_ms
 
@@ -27,13 +25,9 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def synthetic(
-    tmp_path: Path, events: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> Synthetic:
+def synthetic(tmp_path: Path, events: list[dict[str, Any]]) -> Synthetic:
     """The same alerts are expected whatever a test does to the log."""
-    for module in (checker, made_up):
-        monkeypatch.setattr(module, "expected_alerts", lambda *_: events)
-    return build(tmp_path)
+    return build(tmp_path, events=events)
 
 
 def test_what_is_in_order_has_no_findings(synthetic: Synthetic) -> None:
