@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,12 +60,19 @@ class StoredRow:
 class Database:
     """An open database file. Raises StorageError when it is damaged, StorageFullError when full."""
 
-    def __init__(self, path: Path, *, epoch: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        epoch: str,
+        connect: Callable[[Path], sqlite3.Connection] = connect,
+        open_head: Callable[[Path], HeadFile] = HeadFile,
+    ) -> None:
         """Open or make the file; `epoch` is for a new one. Its name stands in every error."""
         self.path = path
         self._row_bytes = 0
         self._connection = connect(path)
-        self._head = HeadFile(path.with_suffix(".head"))
+        self._head = open_head(path.with_suffix(".head"))
         try:
             self._prepare(epoch)
         except BaseException:

@@ -6,8 +6,6 @@ Damage is put aside, and what is lost by it becomes gap records with exact numbe
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +17,7 @@ from gateway.durable.gaps import Gap, gap_of_hole
 from gateway.durable.journal import JournalRow, decode_row
 from gateway.durable.salvage import salvage
 from gateway.durable.snapshot import decode_state
+from gateway.durable.surroundings import REAL, Surroundings
 from gateway.edge import Edge, lane_epoch
 from gateway.errors import (
     StorageBusyError,
@@ -37,8 +36,6 @@ SUSPECT = "gateway.suspect"
 SET_BACK = "set back"
 """What stands in it when the cloud has more than this gateway ever sent."""
 EVERYTHING = 1 << 62
-CHECKED_BYTES = 64 * 1024 * 1024
-"""Larger files are checked only after an error was seen: it takes seconds on a small device."""
 
 
 @dataclass(slots=True)
@@ -47,6 +44,7 @@ class Recovered:
 
     database: Database
     edge: Edge
+    surroundings: Surroundings
     readings: int = 0
     """Readings of the journal that were run again."""
     snapshot_row: int = 0
@@ -70,7 +68,11 @@ class Recovered:
 
 
 def recover(
-    folder: Path, make_edge: Callable[[str], Edge], settings: PipelineSettings
+    folder: Path,
+    make_edge: Callable[[str], Edge],
+    settings: PipelineSettings,
+    *,
+    surroundings: Surroundings = REAL,
 ) -> Recovered:
     """Open the database below `folder` and bring an edge, made for its epoch, to where it was.
 
@@ -81,18 +83,23 @@ def recover(
     """
     folder.mkdir(parents=True, exist_ok=True)
     faults: list[str] = []
-    database = _open_sound(folder / DATABASE, faults)
-    try:
-        found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
+    database = _open_sound(folder / DATABASE, faults, surroundings)
+
+    def go_on() -> Recovered:
+        edge = make_edge(database.epoch)
+        found = _go_on(Recovered(database, edge, surroundings, faults=faults), make_edge)
         _finish(found, settings)
+        return found
+
+    try:
+        found = go_on()
     except StorageFullError:
         database.close()
         raise
     except StorageError as error:  # what no check had found
         database.close()
-        database = _salvaged(database.path, error, faults, epoch=database.epoch)
-        found = _go_on(Recovered(database, make_edge(database.epoch), faults=faults), make_edge)
-        _finish(found, settings)
+        database = _salvaged(database.path, error, faults, surroundings, epoch=database.epoch)
+        found = go_on()
     (folder / SUSPECT).unlink(missing_ok=True)
     return found
 
@@ -103,13 +110,13 @@ def _finish(found: Recovered, settings: PipelineSettings) -> None:
     _settle(found, meta)
 
 
-def _open_sound(path: Path, faults: list[str]) -> Database:
-    epoch = secrets.token_hex(4)
+def _open_sound(path: Path, faults: list[str], surroundings: Surroundings) -> Database:
+    epoch = surroundings.new_epoch()
     suspect = path.with_name(SUSPECT).exists()
     try:
-        database = Database(path, epoch=epoch)
+        database = surroundings.open_database(path, epoch=epoch)
         try:
-            if suspect or path.stat().st_size <= CHECKED_BYTES:
+            if suspect or path.stat().st_size <= surroundings.checked_bytes:
                 database.check()
         except BaseException:
             database.close()
@@ -117,12 +124,14 @@ def _open_sound(path: Path, faults: list[str]) -> Database:
     except (StorageBusyError, StorageVersionError):
         raise
     except StorageError as error:
-        database = _salvaged(path, error, faults, epoch=epoch)
+        database = _salvaged(path, error, faults, surroundings, epoch=epoch)
     return database
 
 
-def _salvaged(path: Path, error: StorageError, faults: list[str], *, epoch: str) -> Database:
-    database, aside = salvage(path, epoch=epoch)
+def _salvaged(
+    path: Path, error: StorageError, faults: list[str], surroundings: Surroundings, *, epoch: str
+) -> Database:
+    database, aside = salvage(path, epoch=epoch, open_database=surroundings.open_database)
     faults.append(f"{error}; put aside as {aside.name}, sound rows taken over")
     return database
 
@@ -222,7 +231,7 @@ def _mend(found: Recovered) -> dict[str, str]:
                 last = max(last, head.lanes.get(lane, 0))
                 first = max(first, head.confirmed.get(lane, 0) + 1)
             found.gaps += _missing_of(found, lane_epoch(epoch, lane), first, last)
-    edge.epoch = secrets.token_hex(4)
+    edge.epoch = found.surroundings.new_epoch()
     edge.lanes.update(dict.fromkeys(LANES, 0))
     return {"epoch": edge.epoch}
 
@@ -234,7 +243,7 @@ def _settle(found: Recovered, meta: dict[str, str]) -> None:
     edge = found.edge
     entries = found.restored + [edge.report_gap(gap) for gap in found.gaps]
     entries += [edge.rename(entry) for entry in found.renamed]
-    draft = edge.collect(time_ms=time.time_ns() // 1_000_000)
+    draft = edge.collect(time_ms=found.surroundings.now_ms())
     dropped = [(entry.epoch, entry.seq) for entry in found.renamed]
     commit = Commit(draft, entries, dropped=dropped, state=edge.state(), meta=meta)
     found.database.commit(commit)

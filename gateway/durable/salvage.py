@@ -11,6 +11,7 @@ from typing import Any
 from gateway.durable.database import Database
 from gateway.durable.journal import unseal
 from gateway.durable.kept import kept_of, with_crc
+from gateway.durable.surroundings import OpenDatabase
 from gateway.errors import StorageError
 
 __all__ = ["put_aside", "salvage"]
@@ -26,17 +27,17 @@ TABLES = {
 SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
-def salvage(path: Path, *, epoch: str) -> tuple[Database, Path]:
+def salvage(path: Path, *, epoch: str, open_database: OpenDatabase) -> tuple[Database, Path]:
     """Put a damaged file aside and return a new database with what was sound in it, and where.
 
     It has the epoch of the old one where that can be read, else `epoch`.
     """
     aside = put_aside(path)
-    database = Database(path, epoch=epoch)
+    database = open_database(path, epoch=epoch)
     rows = {table: list(_sound_rows(aside, table, key)) for table, key in TABLES.items()}
     database.put_back(rows)
     database.close()
-    return Database(path, epoch=epoch), aside
+    return open_database(path, epoch=epoch), aside
 
 
 def put_aside(path: Path) -> Path:

@@ -14,7 +14,7 @@ from cloud import gap_rows
 from gateway import __main__ as program
 from gateway import committer, links, retention, service
 from gateway.config import StorageSection
-from gateway.durable import recovery
+from gateway.durable import recovery, surroundings
 from gateway.ledger import Ledger
 from wire.backoff import SLOW_BASE_S, SLOW_CAP_S
 from wire.messages import GapMessage
@@ -101,7 +101,7 @@ def test_the_figures_are_those_of_the_code() -> None:
     assert f"after {committer.SNAPSHOT_READINGS:,} readings" in FLOWING
     assert f"({committer.SNAPSHOT_READINGS_A_STREAM} a stream" in FLOWING
     assert f"{committer.SNAPSHOT_ROWS:,} commits" in FLOWING
-    assert f"whole file up to {recovery.CHECKED_BYTES // 1024**2} MiB" in FLOWING
+    assert f"whole file up to {surroundings.CHECKED_BYTES // 1024**2} MiB" in FLOWING
     assert f"{retention.MERGED_BLOCKS} of those never sent are merged" in FLOWING
     assert f"at most {links.RECEIVE_MAX:,} messages" in FLOWING
     assert f"waits up to {service.DRAIN_S:.0f} s until" in FLOWING

@@ -8,13 +8,12 @@ import shutil
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
-from gateway.durable import recovery
 from gateway.durable.ballast import Ballast
 from gateway.durable.commit import Commit
 from gateway.durable.gaps import Gap
-from gateway.durable.recovery import SUSPECT, Recovered
+from gateway.durable.recovery import SUSPECT, Recovered, recover
+from gateway.durable.surroundings import CHECKED_BYTES, Surroundings
 from gateway.edge import Edge, lane_epoch, settings_of
 from gateway.errors import StorageError
 from gateway.models.shelf import open_shelf_blocking
@@ -54,6 +53,9 @@ class Site:
     answered: Counter[str] = field(default_factory=Counter)
     """What the cloud has confirmed, by epoch."""
 
+    checked_bytes: int = CHECKED_BYTES
+    """Files up to this size are checked whole at a start."""
+
     @property
     def storage(self) -> Path:
         return self.folder / "data"
@@ -61,10 +63,11 @@ class Site:
     def start(self) -> Recovered:
         """Recover as a start of the service does."""
         shelf = open_shelf_blocking(self.folder / "models", most_rows=CONFIG.summaries.most_rows)
-        return recovery.recover(
+        return recover(
             self.storage,
             lambda epoch: Edge(CONFIG, shelf, epoch=epoch),
             settings_of(CONFIG),
+            surroundings=Surroundings(checked_bytes=self.checked_bytes),
         )
 
     def note_present(self, found: Recovered) -> None:
@@ -151,12 +154,11 @@ class Case:
         site.end(found, is_clean=is_clean)
         path = site.folder / ("models" if target == "m.onnx" else "data") / target
         self.what = f"{damage(path, rng)}{' after a clean end' if is_clean else ''}"
-        checked = recovery.CHECKED_BYTES if rng.random() < 0.5 else -1
-        with mock.patch.object(recovery, "CHECKED_BYTES", checked):
-            try:
-                self._go_on(*before)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
-                self._expect(holds=False, text=f"did not come up: {error!r}")
+        site.checked_bytes = CHECKED_BYTES if rng.random() < 0.5 else -1
+        try:
+            self._go_on(*before)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not be
+            self._expect(holds=False, text=f"did not come up: {error!r}")
 
     def _prepare(self, target: str) -> None:
         storage = self.site.storage

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.durable.commit import Commit
 from gateway.durable.recovery import SET_BACK, SUSPECT, Recovered
+from gateway.durable.surroundings import OpenDatabase
 from gateway.edge import lane_epoch
 from gateway.outbox import LANES, Entry
 from tests.storage.disk import Disk
@@ -69,8 +70,8 @@ class LyingLife:
         for _ in range(cuts):
             cut_at = self.rng.randint(60, LONGEST)
             disk = Disk.of(self.place, self.rng, cut_at=cut_at, lies=LIES)
-            with on_disk(disk):
-                found = self._recover()
+            with on_disk(disk) as open_database:
+                found = self._recover(open_database)
                 while not disk.is_cut:
                     self._commit(found, disk)
                 found.database.close()
@@ -80,14 +81,14 @@ class LyingLife:
             self.place = self.folder / str(self.outcome.count)
             disk.put_into(self.place)
 
-    def _recover(self) -> Recovered:
+    def _recover(self, open_database: OpenDatabase) -> Recovered:
         """Start; where the cloud knows better, note it and start again, as the service does."""
-        found = recovered(self.place, self.epochs)
+        found = recovered(self.place, self.epochs, open_database)
         self.outcome.figures["noticed by the head or by damage"] += found.is_damaged
         if self.cloud.knows_more(found):
             found.database.close()
             (self.place / SUSPECT).write_text(SET_BACK, "ascii")
-            found = recovered(self.place, self.epochs)
+            found = recovered(self.place, self.epochs, open_database)
             self.outcome.figures["noticed by the cloud"] += 1
             self.outcome.figures["entries renamed"] += len(found.renamed)
             self._expect(not self.cloud.knows_more(found), "numbers below those of the cloud")

@@ -91,8 +91,8 @@ class Life:
     def _until_cut(self) -> Disk:
         cut_at = round(LONGEST ** self.rng.random())
         disk = Disk.of(self.place, self.rng, cut_at=cut_at)
-        with on_disk(disk, self.changes):
-            found = recovered(self.place, self.epochs)
+        with on_disk(disk, self.changes) as open_database:
+            found = recovered(self.place, self.epochs, open_database)
             for _ in range(SETTLED * LONGEST):
                 if disk.is_cut:
                     break

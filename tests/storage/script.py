@@ -8,11 +8,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
 from gateway.config import Config, parse_config
-from gateway.durable import recovery
-from gateway.durable.recovery import Recovered
+from gateway.durable.database import Database
+from gateway.durable.recovery import Recovered, recover
+from gateway.durable.surroundings import OpenDatabase, Surroundings
 from gateway.edge import Edge, settings_of
 from gateway.models.shelf import Shelf
 from gateway.outbox import Entry
@@ -147,27 +147,16 @@ def new_edge(epoch: str) -> Edge:
     return Edge(CONFIG, Shelf(load(bundled())), epoch=epoch)
 
 
-def recovered(folder: Path, rng: random.Random) -> Recovered:
+def recovered(
+    folder: Path, rng: random.Random, open_database: OpenDatabase = Database
+) -> Recovered:
     """Recover from a folder, as a start of the gateway does; the same seed makes the same epoch."""
-    with mock.patch.multiple(recovery, secrets=Epochs(rng), time=Standstill()):
-        return recovery.recover(folder, new_edge, settings_of(CONFIG))
-
-
-@dataclass(frozen=True, slots=True)
-class Epochs:
-    """Takes the place of `secrets`."""
-
-    rng: random.Random
-
-    def token_hex(self, size: int) -> str:
-        return self.rng.randbytes(size).hex()
-
-
-class Standstill:
-    """Takes the place of `time`."""
-
-    def time_ns(self) -> int:
-        return 1_700_000_000_000_000_000
+    surroundings = Surroundings(
+        open_database=open_database,
+        new_epoch=lambda: rng.randbytes(4).hex(),
+        now_ms=lambda: 1_700_000_000_000,
+    )
+    return recover(folder, new_edge, settings_of(CONFIG), surroundings=surroundings)
 
 
 def apply(edge: Edge, step: Step, *, arrival_ms: float) -> list[Entry]:

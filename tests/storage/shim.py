@@ -7,19 +7,20 @@ looks like the standard library's as far as `gateway.durable.database` uses it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from unittest import mock
 
 import apsw
 
 from gateway.durable import database as product
 from gateway.durable import sqlite
 from gateway.durable.head import SIZE, Head, HeadFile
+from gateway.durable.surroundings import OpenDatabase
 from tests.storage.disk import Disk
 
 __all__ = ["NO_CHANGES", "on_disk"]
@@ -127,8 +128,8 @@ def translated() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def on_disk(disk: Disk, changes: Mapping[str, str] = NO_CHANGES) -> Iterator[None]:
-    """Let databases opened inside live on this disk, with some pragmas replaced."""
+def on_disk(disk: Disk, changes: Mapping[str, str] = NO_CHANGES) -> Iterator[OpenDatabase]:
+    """Give what opens databases that live on this disk, with some pragmas replaced."""
     files = CutFiles(disk)
     replaced = SHORT_LOG | dict(changes)
     pragmas = [replaced.get(pragma, pragma) for pragma in sqlite.PRAGMAS]
@@ -153,6 +154,5 @@ def on_disk(disk: Disk, changes: Mapping[str, str] = NO_CHANGES) -> Iterator[Non
             super().write(head)
             disk.write_unsynced(self._path.name, self._path.read_bytes()[:SIZE])
 
-    with mock.patch.multiple(product, connect=connect, HeadFile=WatchedHead):
-        yield
+    yield functools.partial(product.Database, connect=connect, open_head=WatchedHead)
     files.unregister()
