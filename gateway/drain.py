@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 
 from gateway.durable.cursor import Answer, Cursor
 from gateway.durable.gaps import Gap
 from gateway.durable.kept import Kept
+from gateway.durable.sendlane import SendLane
 from gateway.outbox import Entry
 from wire.codec import encode_json
 from wire.messages import ConfirmRequest, StoredMessage
@@ -22,56 +22,14 @@ __all__ = ["Drain", "Load"]
 
 log = logging.getLogger("vedette.gateway")
 
-URGENT_WINDOW = 32
-"""Publications of an urgent lane on their way."""
-BULK_WINDOW = 8
-"""Publications of a bulk lane on their way: few, so that they keep no alert waiting."""
-QUEUE_BYTES = 2_000_000
 LOAD_BYTES = 1_000_000
 ASK_S = 1.0
 ASK_CAP_S = 10.0
 REFUSED_S = 30.0
 PROMISED = 256
-STUCK_AFTER = 10
 
 Load = Callable[[str, int, int], Awaitable[list[Kept]]]
 """(epoch, after seq, most bytes) to entries of a lane."""
-
-
-@dataclass(slots=True)
-class _Lane:
-    cursor: Cursor
-    queue: deque[Entry] = field(default_factory=deque)
-    """The entries behind `cursor.sent`, as far as they are in memory."""
-    queued_bytes: int = 0
-    flying: int = 0
-    lost: int = 0
-    """Answers in a row that told of the same first message as lost."""
-    version: int = 0
-    """Grows whenever the queue no longer tells what is on the disk."""
-
-    def offer(self, entry: Entry) -> None:
-        """Note an entry that is on the disk now; keep it in memory where it is the next one."""
-        cursor = self.cursor
-        upto = self.queue[-1].seq if self.queue else cursor.sent
-        if entry.seq == upto + 1 and self.queued_bytes < QUEUE_BYTES:
-            self.put(entry)
-        cursor.last = max(cursor.last, entry.seq)
-
-    def put(self, entry: Entry) -> None:
-        self.queue.append(entry)
-        self.queued_bytes += entry.size_bytes
-
-    def take(self) -> Entry:
-        entry = self.queue.popleft()
-        self.queued_bytes -= entry.size_bytes
-        self.cursor.sent = max(self.cursor.sent, entry.seq)
-        return entry
-
-    def clear(self) -> None:
-        self.queue.clear()
-        self.queued_bytes = 0
-        self.version += 1
 
 
 class Drain:
@@ -106,7 +64,7 @@ class Drain:
         self._load = load
         self._lost = lost
         self._promise = promise
-        self._lanes = {cursor.epoch: _Lane(cursor) for cursor in cursors}
+        self._lanes = {cursor.epoch: SendLane(cursor) for cursor in cursors}
         self._more = asyncio.Event()
         self._more.set()
         self._changed = asyncio.Event()
@@ -120,7 +78,7 @@ class Drain:
             if lane is None:
                 before = entry.seq - 1
                 cursor = Cursor(entry.epoch, confirmed=before, sent=before, last=before)
-                lane = self._lanes[entry.epoch] = _Lane(cursor)
+                lane = self._lanes[entry.epoch] = SendLane(cursor)
             lane.offer(entry)
         self._more.set()
 
@@ -138,7 +96,7 @@ class Drain:
             case Answer.SET_BACK:
                 self._tell_set_back(lane.cursor, message.seq)
             case _:
-                self._forget_queued(lane)
+                lane.forget_confirmed()
         self._answered.set()
         self._more.set()
         self._changed.set()
@@ -158,7 +116,7 @@ class Drain:
     @property
     def stuck(self) -> str:
         """Which message the cloud does not take, however often it is sent; empty = none."""
-        found = [lane.cursor for lane in self._lanes.values() if lane.lost >= STUCK_AFTER]
+        found = [lane.cursor for lane in self._lanes.values() if lane.is_stuck]
         return "; ".join(
             f"the cloud does not take message {cursor.confirmed + 1} of {cursor.epoch}: "
             "its table of rejected messages tells why"
@@ -185,7 +143,6 @@ class Drain:
                         await self._promise_up_to(lane.queue[0].seq + PROMISED, lane.cursor)
                         continue
                     entry = lane.take()
-                    lane.flying += 1
                     group.create_task(self._publish(lane, entry), name=f"publish {entry.topic}")
 
     async def drained(self) -> None:
@@ -200,23 +157,17 @@ class Drain:
             return not any(lane.cursor.unconfirmed for lane in lanes)
         return not any(lane.cursor.unsent or lane.flying for lane in lanes)
 
-    def _next_lane(self) -> _Lane | None:
+    def _next_lane(self) -> SendLane | None:
         lanes = sorted(self._lanes.values(), key=lambda lane: not lane.cursor.is_urgent)
-        return next((lane for lane in lanes if self._may_send(lane)), None)
-
-    def _may_send(self, lane: _Lane) -> bool:
-        cursor = lane.cursor
-        window = URGENT_WINDOW if cursor.is_urgent else BULK_WINDOW
-        if not cursor.unsent or lane.flying >= window:
-            return False
-        return cursor.is_urgent or cursor.answered or not self.cloud_known
+        ready = (lane for lane in lanes if lane.may_send(cloud_known=self.cloud_known))
+        return next(ready, None)
 
     async def _promise_up_to(self, seq: int, cursor: Cursor) -> None:
         """Note on the disk that so much may have been sent, before it is."""
         cursor.promised = seq  # at once: from now on they may not change
         await self._promise(cursor.epoch, seq)
 
-    async def _fill(self, lane: _Lane) -> None:
+    async def _fill(self, lane: SendLane) -> None:
         """Load the next entries; what is damaged or gone is reported as lost."""
         cursor = lane.cursor
         after, version = cursor.sent, lane.version
@@ -234,7 +185,7 @@ class Drain:
         if not lane.queue:
             cursor.sent = cursor.last  # what is left has been dropped, and reported by who did
 
-    async def _publish(self, lane: _Lane, entry: Entry) -> None:
+    async def _publish(self, lane: SendLane, entry: Entry) -> None:
         try:
             await self.session.publish(entry.topic, entry.payload)
         except SessionClosedError:
@@ -287,11 +238,6 @@ class Drain:
             return
         except MqttError as error:
             log.debug("not asked: %s", error)
-
-    def _forget_queued(self, lane: _Lane) -> None:
-        while lane.queue and lane.queue[0].seq <= lane.cursor.confirmed:
-            entry = lane.queue.popleft()
-            lane.queued_bytes -= entry.size_bytes
 
     def _tell_set_back(self, cursor: Cursor, seq: int) -> None:
         self.set_back = (

@@ -8,20 +8,13 @@ import signal
 import sqlite3
 from pathlib import Path
 
-import mqtt5
 import pytest
 
-from gateway.drain import STUCK_AFTER, Drain
-from gateway.durable.cursor import Cursor
-from gateway.durable.kept import Kept
-from gateway.outbox import Entry
-from tests.brokers import ScriptedBroker
 from tests.gateway.cloudlike import CloudLike, cloud_like
 from tests.gateway.graphs import magnitude
-from tests.gateway.running import TOPICS, Gateway, Heard, gateway, listening, publish_readings, site
+from tests.gateway.running import Gateway, Heard, gateway, listening, publish_readings, site
 from vedette.broker import Broker, free_port, start_mosquitto
-from wire.messages import GatewayStatus, StoredMessage
-from wire.mqtt import Endpoint, Session
+from wire.messages import GatewayStatus
 
 pytestmark = pytest.mark.usefixtures("needs_mosquitto")
 
@@ -148,64 +141,3 @@ async def test_a_storage_that_was_set_back_gives_no_number_twice(
     assert {epoch.rsplit("-")[0] for epoch in cloud.stored} == epochs
     assert kept_by(running) == []
     assert cloud.readings == held
-
-
-async def test_a_message_that_the_cloud_never_takes_is_named(tmp_path: Path) -> None:
-    async with ScriptedBroker.listening() as broker:
-        endpoint = Endpoint(host="127.0.0.1", port=broker.port, client_id="g1")
-        async with Session(endpoint).background() as session:
-            drain = Drain(
-                session,
-                [Cursor("e-bulk", confirmed=4, sent=9, last=9)],
-                topics=TOPICS,
-                gateway="g1",
-                load=nothing,
-                lost=lambda _: None,
-                promise=nothing,
-                cloud_known=True,
-            )
-            refusal = StoredMessage(gateway="g1", epoch="e-bulk", seq=4, asked=9)
-            for _ in range(STUCK_AFTER):
-                assert drain.stuck == ""
-                assert drain.take_answer(refusal) is None
-                drain._lanes["e-bulk"].cursor.sent = 9
-            assert "does not take message 5 of e-bulk" in drain.stuck
-            assert drain.take_answer(StoredMessage(gateway="g1", epoch="e-bulk", seq=5)) == 5
-            assert drain.stuck == ""
-
-
-async def test_numbers_that_were_dropped_do_not_hold_up_what_is_behind() -> None:
-    promised: list[int] = []
-
-    async def load(epoch: str, after: int, most_bytes: int) -> list[Kept]:
-        entry = Entry("summaries", "t/far", b"x", epoch=epoch, seq=5000)
-        return [Kept(entry, 0, sound=True)] if after < 5000 else []
-
-    async def promise(epoch: str, seq: int) -> None:
-        promised.append(seq)
-
-    async with ScriptedBroker.listening() as broker:
-        endpoint = Endpoint(host="127.0.0.1", port=broker.port, client_id="g1")
-        async with Session(endpoint).background() as session, asyncio.TaskGroup() as group:
-            visit = await broker.visit()
-            await visit.greet()
-            drain = Drain(
-                session,
-                [Cursor("e-bulk", confirmed=4, sent=4, last=5000)],
-                topics=TOPICS,
-                gateway="g1",
-                load=load,
-                lost=lambda _: None,
-                promise=promise,
-                cloud_known=False,
-            )
-            task = group.create_task(drain.run())
-            packet = await visit.expect(mqtt5.PublishPacket)
-            task.cancel()
-    assert packet.topic == "t/far"
-    assert len(promised) == 1
-    assert promised[0] >= 5000
-
-
-async def nothing(*_: object) -> list[Kept]:
-    return []
